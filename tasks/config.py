@@ -1,0 +1,425 @@
+"""The fine-tuning configuration: frozen dataclasses, read from YAML with command-line overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from umsrep.errors import InputError, nearest
+from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
+from umsrep.tasks.classification import Classification
+from umsrep.tasks.data.augment import Augment
+from umsrep.tasks.data.dataset import Target
+from umsrep.tasks.denoising import Denoising
+from umsrep.tasks.segmentation import Segmentation
+from umsrep.tasks.task import Task
+
+SCHEMA_VERSION = 1
+STRATEGIES = ("frozen", "heads-then-all", "full")
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoder to start from: ``name`` alone, or ``arch`` with the rest.
+
+    Attributes:
+        name: Preset, org/repo or folder; a folder with heads keeps those whose names are not among the tasks.
+        revision: Of a repository on the Hub.
+        arch: timm architecture.
+        weights: safetensors file for it, or null for random weights.
+        in_channels: Of the image.
+        modality: Recorded in the model.
+        unit: Stored unit, see `InputContract`.
+        mean: See `InputContract`.
+        std: See `InputContract`.
+        resize: See `InputContract`.
+        window: See `InputContract`.
+    """
+
+    name: str | None = None
+    revision: str | None = None
+    arch: str | None = None
+    weights: str | None = None
+    in_channels: int = 1
+    modality: str | None = None
+    unit: str = "auto"
+    mean: float | list[float] = 0.5
+    std: float | list[float] = 0.5
+    resize: str = "stretch"
+    window: list[float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetConfig:
+    """Where a task's target stands in one data set.
+
+    Attributes:
+        column: Column name, or several for labels that occur together.
+        map: Stored value to class name; null leaves rows with that value out of the task.
+    """
+
+    column: str | list[str] | None = None
+    map: dict[str, str | None] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """One data set.
+
+    Attributes:
+        path: Folder with metadata.csv, or a MedMNIST npz.
+        tasks: Heads that it trains; default all that it is annotated for.
+        targets: Task's name to where its target stands here.
+        split_column: Column with train, validation, test.
+        validate: Use its validation rows for selection (False: only its training rows count).
+    """
+
+    path: str
+    tasks: list[str] | None = None
+    targets: dict[str, TargetConfig] = dataclasses.field(default_factory=dict)
+    split_column: str = "split"
+    validate: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """One task and its head; which keys count depends on ``kind``.
+
+    Attributes:
+        kind: denoising, segmentation or classification.
+        weight: Factor of its loss (with balancing fixed).
+        noise: Denoising: gaussian, speckle, poisson or mixed.
+        level: Denoising: strength in 8-bit grey levels, one number or [low, high].
+        classes: Segmentation, classification: names, in the order of mask values.
+        target: Default column of the target; several for labels that occur together.
+        multi_label: Classes may occur together.
+        loss: Denoising, segmentation: see `umsrep.tasks.Denoising`, `umsrep.tasks.Segmentation`.
+        class_weights: Segmentation, classification: one number a class, or "balanced" (classification).
+        label_smoothing: Classification.
+        specificity: Classification: where sensitivity is read off.
+        dropout: Classification.
+        decoder: Denoising, segmentation: one of `umsrep.heads.DECODERS`.
+        share: Denoising, segmentation: one decoder for all heads that share.
+        width: Denoising: channels of the full-resolution branch.
+        depth: Denoising: convolutions of the full-resolution branch.
+    """
+
+    kind: Literal["denoising", "segmentation", "classification"]
+    weight: float = 1.0
+    noise: str | None = None
+    level: float | list[float] | None = None
+    classes: list[str] | None = None
+    target: str | list[str] | None = None
+    multi_label: bool | None = None
+    loss: str | None = None
+    class_weights: list[float] | Literal["balanced"] | None = None
+    label_smoothing: float | None = None
+    specificity: float | None = None
+    dropout: float | None = None
+    decoder: str | None = None
+    share: bool | None = None
+    width: int | None = None
+    depth: int | None = None
+
+
+_TASK_KEYS = {
+    "denoising": ("noise", "level", "loss", "decoder", "share", "width", "depth"),
+    "segmentation": ("classes", "target", "multi_label", "loss", "class_weights", "decoder", "share"),
+    "classification": ("classes", "target", "multi_label", "class_weights", "label_smoothing", "specificity", "dropout"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimiserConfig:
+    """AdamW with linear warm-up and a cosine to ``final_fraction``.
+
+    Attributes:
+        learning_rate: Peak, of heads and decoders.
+        encoder_factor: The encoder's rate is this times the heads'.
+        weight_decay: On matrices and kernels; not on biases and norms.
+        warmup: Fraction of all steps.
+        final_fraction: The last rate as a fraction of the peak.
+        clip_norm: Largest norm of the gradient; 0 is off.
+        accumulate: Batches per step.
+    """
+
+    learning_rate: float = 1e-3
+    encoder_factor: float = 0.5
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    final_fraction: float = 0.01
+    clip_norm: float = 1.0
+    accumulate: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStoppingConfig:
+    """When to stop, and which model is best.
+
+    Attributes:
+        metric: ``task/metric`` (such as ``lungs/dice``), or "mean": the mean over tasks of each task's own metric
+            (Dice, AUROC, PSNR gain / 20 dB).
+        patience: Validations without improvement before stopping; 0 never stops.
+    """
+
+    metric: str = "mean"
+    patience: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneConfig:
+    """A joint fine-tuning run.
+
+    Attributes:
+        tasks: Head's name to its task.
+        data: Data sets; rows annotated for only some tasks train together.
+        output: Run folder.
+        encoder: What to start from.
+        schema_version: Of this file.
+        seed: Of weights, order, augmentation and noise.
+        image_size: Side in pixels, or [height, width]; written into the model's contract. Null keeps the encoder's.
+        batch_size: Rows of a step over all processes.
+        epochs: Passes over the training rows.
+        max_steps: Stop after this many optimiser steps, or null.
+        strategy: frozen (heads only), heads-then-all (heads only in the first fifth), or full.
+        train_heads: Only these heads (and no shared decoder, no encoder) train; default all of ``tasks``.
+        balancing: Task weights: fixed, or learned by homoscedastic uncertainty (Kendall et al. 2018).
+        batch_norm: ``clean``: statistics of the batch's clean images; ``frozen``: the encoder's stored ones.
+        optimiser: See `OptimiserConfig`.
+        early_stopping: See `EarlyStoppingConfig`.
+        ema: Decay of the weights' moving average (with batch-norm buffers), which is what is evaluated and saved; 0 is off.
+        augment: See `Augment`.
+        workers: Loader processes.
+        precision: no, bf16 or fp16.
+        processes: How many processes must run; null takes what was launched.
+        trackers: Besides metrics.jsonl: names that Accelerate knows (tensorboard, trackio, wandb, mlflow).
+        validate_every: Epochs between validations.
+    """
+
+    tasks: dict[str, TaskConfig]
+    data: list[DataConfig]
+    output: str
+    encoder: EncoderConfig
+    schema_version: int = SCHEMA_VERSION
+    seed: int = 0
+    image_size: int | list[int] | None = None
+    batch_size: int = 16
+    epochs: int = 20
+    max_steps: int | None = None
+    strategy: Literal["frozen", "heads-then-all", "full"] = "full"
+    train_heads: list[str] | None = None
+    balancing: Literal["fixed", "uncertainty"] = "fixed"
+    batch_norm: Literal["clean", "frozen"] = "clean"
+    optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
+    early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
+    ema: float = 0.998
+    augment: Augment = dataclasses.field(default_factory=Augment)
+    workers: int = 2
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    processes: int | None = None
+    trackers: list[str] = dataclasses.field(default_factory=list)
+    validate_every: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what types cannot say."""
+        if self.schema_version > SCHEMA_VERSION:
+            raise InputError(f"config: schema_version {self.schema_version} is newer than this umsrep reads ({SCHEMA_VERSION}); upgrade umsrep")
+        if not self.tasks:
+            raise InputError("config: no tasks")
+        if not self.data:
+            raise InputError("config: no data")
+        if (self.encoder.name is None) == (self.encoder.arch is None):
+            raise InputError("config: encoder needs either name (preset, org/repo, folder) or arch")
+        for name, low in (("batch_size", 1), ("epochs", 1), ("workers", 0), ("validate_every", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise InputError(f"config: {name} must be {low} or more, not {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise InputError(f"config: ema must be 0 or more and below 1, not {self.ema}")
+        optimiser = self.optimiser
+        if optimiser.learning_rate <= 0 or optimiser.accumulate < 1 or not 0 <= optimiser.warmup < 1:
+            raise InputError("config: optimiser needs learning_rate above 0, accumulate 1 or more, and warmup from 0 to below 1")
+        for data in self.data:
+            for name in [*(data.tasks or ()), *data.targets]:
+                if name not in self.tasks:
+                    raise InputError(f"config: data '{data.path}' names task '{name}'{nearest(name, self.tasks)}")
+        for name in self.train_heads or ():
+            if name not in self.tasks:
+                raise InputError(f"config: train_heads names '{name}'{nearest(name, self.tasks)}")
+        for name, task in self.tasks.items():
+            _check_task(name, task)
+
+
+def _check_task(name: str, task: TaskConfig) -> None:
+    allowed = ("kind", "weight", *_TASK_KEYS[task.kind])
+    for field in dataclasses.fields(task):
+        if getattr(task, field.name) is not None and field.name not in allowed:
+            raise InputError(f"config: tasks.{name}.{field.name}: no key of kind {task.kind}{nearest(field.name, allowed)}")
+    if task.kind != "denoising" and not task.classes:
+        raise InputError(f"config: tasks.{name} needs classes")
+    if not task.weight > 0:
+        raise InputError(f"config: tasks.{name}.weight must be above 0, not {task.weight}")
+
+
+# ---- from configuration to objects ---------------------------------------------------------------------------------
+def make_task(name: str, config: TaskConfig, class_weights: Sequence[float] | None = None) -> Task:
+    """Make the task of a head; ``class_weights`` replaces "balanced"."""
+    if config.kind == "denoising":
+        return Denoising(**_given(config, "noise", "level", "loss"))
+    weights = class_weights if config.class_weights == "balanced" else config.class_weights
+    if config.kind == "segmentation":
+        if config.class_weights == "balanced":
+            raise InputError(f"config: tasks.{name}.class_weights: balanced is for classification; give one number a class")
+        return Segmentation(config.classes or [], class_weights=weights, **_given(config, "multi_label", "loss"))
+    return Classification(config.classes or [], class_weights=weights, **_given(config, "multi_label", "label_smoothing", "specificity"))
+
+
+def make_head(config: TaskConfig) -> DenoisingHead | SegmentationHead | ClassificationHead:
+    """Make the unbuilt head of a task."""
+    if config.kind == "denoising":
+        return DenoisingHead(**_given(config, "decoder", "share", "width", "depth"))
+    if config.kind == "segmentation":
+        return SegmentationHead(config.classes or [], **_given(config, "decoder", "share", "multi_label"))
+    return ClassificationHead(config.classes or [], **_given(config, "multi_label", "dropout"))
+
+
+def make_targets(data: DataConfig, tasks: Mapping[str, TaskConfig]) -> dict[str, Target]:
+    """Join a data set's targets with the tasks' defaults."""
+    targets = {}
+    for name, task in tasks.items():
+        own = data.targets.get(name, TargetConfig())
+        column = own.column if own.column is not None else task.target
+        targets[name] = Target(tuple(column) if isinstance(column, list) else column, own.map)
+    return targets
+
+
+def _given(config: TaskConfig, *names: str) -> dict[str, Any]:
+    values = {name: getattr(config, name) for name in names}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if v is not None}
+
+
+# ---- reading and writing -------------------------------------------------------------------------------------------
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FineTuneConfig:
+    """Read a YAML configuration.
+
+    Args:
+        path: The file; relative paths in it are relative to the working directory.
+        overrides: ``--key.key value`` or ``--key.key=value``, values in YAML.
+
+    Raises:
+        InputError: naming the key that is unknown (with the nearest), missing, or of a wrong type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such configuration file")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a configuration is a mapping of keys")
+    return config_from_dict(apply_overrides(values, overrides), where=str(path))
+
+
+def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> FineTuneConfig:
+    """Check plain values and make the configuration; errors as in `load_config`."""
+    _check_keys(values, FineTuneConfig, where, "")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(FineTuneConfig, "run")
+    try:
+        parsed = parser.instantiate_classes(parser.parse_object(Namespace(run=Namespace(**values)).as_dict()))
+    except (ArgumentError, TypeError) as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        message = re.sub(r"\brun\.", "", " ".join(str(error).split()))
+        raise InputError(f"{where}: {message}") from error
+    config: FineTuneConfig = parsed.run
+    return config
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the values with ``--a.b value`` pairs put in."""
+    result = yaml.safe_load(yaml.safe_dump(dict(values)))
+    words = list(overrides)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or len(word) < 3:
+            raise InputError(f"'{word}': expected --key value or --key=value")
+        key, equals, text = word[2:].partition("=")
+        if not equals:
+            if not words:
+                raise InputError(f"--{key} needs a value")
+            text = words.pop(0)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--{key}: '{text}' is not valid YAML") from error
+        _put(result, key.split("."), value, key)
+    return dict(result)
+
+
+def _put(node: Any, path: list[str], value: Any, key: str) -> None:
+    *parents, last = path
+    for part in parents:
+        if isinstance(node, list):
+            node = node[_index(node, part, key)]
+        else:
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+        if not isinstance(node, dict | list):
+            raise InputError(f"--{key}: '{part}' holds a plain value, no further keys")
+    if isinstance(node, list):
+        node[_index(node, last, key)] = value
+    else:
+        node[last] = value
+
+
+def _index(node: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise InputError(f"--{key}: '{part}' must be the number of an entry, 0 to {len(node) - 1}")
+    return int(part)
+
+
+_NESTED: dict[str, type] = {
+    "encoder": EncoderConfig,
+    "optimiser": OptimiserConfig,
+    "early_stopping": EarlyStoppingConfig,
+    "augment": Augment,
+}
+
+
+def _check_keys(values: Any, kind: type, where: str, prefix: str) -> None:
+    """Name an unknown key and the nearest known ones, which a type error would bury."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where}: {prefix.rstrip('.') or 'the configuration'} must be a mapping of keys")
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=2, cutoff=0.5)
+            raise InputError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), close or known)}")
+        if kind is FineTuneConfig and key in _NESTED:
+            _check_keys(value, _NESTED[key], where, f"{key}.")
+        elif kind is FineTuneConfig and key == "tasks" and isinstance(value, Mapping):
+            for name, task in value.items():
+                _check_keys(task, TaskConfig, where, f"tasks.{name}.")
+        elif kind is FineTuneConfig and key == "data" and isinstance(value, list):
+            for number, data in enumerate(value):
+                _check_keys(data, DataConfig, where, f"data.{number}.")
+                for name, target in (data.get("targets") or {}).items():
+                    _check_keys(target, TargetConfig, where, f"data.{number}.targets.{name}.")
+    missing = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory and f.name not in values]
+    if missing:
+        raise InputError(f"{where}: missing key '{prefix}{missing[0]}'")
+
+
+def dump_config(config: FineTuneConfig) -> str:
+    """Return the configuration as YAML that `load_config` reads back."""
+    text: str = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,77 @@
+"""One order of rows for all processes, in which every batch holds its share of every kind of annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from umsrep.errors import InputError
+
+
+class TaskAwareBatchSampler(Sampler[list[int]]):
+    """Batches in which rows of each annotation pattern are spread evenly over the epoch.
+
+    Rows with the same pattern (which tasks they are annotated for) are shuffled, laid evenly over the epoch with a random
+    offset, and merged: any stretch of the epoch holds each pattern in about its overall proportion, and every row comes once.
+    The order depends on (seed, epoch) alone; each process takes every ``world_size``-th row of each global batch. Rows that
+    do not fill the last batch are left out of this epoch (others the next).
+    """
+
+    def __init__(
+        self, annotated: Mapping[str, np.ndarray], batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, start: int = 0
+    ) -> None:
+        """Set up.
+
+        Args:
+            annotated: Task's name to a bool for each row.
+            batch_size: Rows of a global batch, over all processes.
+            seed: Of the order.
+            rank: This process.
+            world_size: Number of processes.
+            start: First batch of the epoch to give (mid-epoch resume).
+
+        Raises:
+            InputError: if the batch cannot be shared out evenly.
+        """
+        if batch_size % world_size:
+            raise InputError(f"batch_size {batch_size} (over all processes) is not divisible by {world_size} processes")
+        patterns = np.stack([np.asarray(a, dtype=bool) for a in annotated.values()], axis=1)
+        self.rows = np.flatnonzero(patterns.any(axis=1))  # a row that serves no task would only cost time
+        self.groups = [self.rows[g] for g in _groups(patterns[self.rows])]
+        self.batch_size = min(batch_size, len(self.rows) // world_size * world_size)
+        if self.batch_size == 0:
+            raise InputError(f"{len(self.rows)} annotated training rows are too few for {world_size} processes")
+        self.seed, self.rank, self.world_size, self.start = seed, rank, world_size, start
+        self.epoch = 0
+
+    def order(self) -> np.ndarray:
+        """Return this epoch's rows in order."""
+        random = np.random.default_rng([self.seed, self.epoch])
+        places = []
+        for group in self.groups:
+            shuffled = random.permutation(group)
+            position = (np.arange(len(group)) + random.random()) / len(group)
+            places.append((position, shuffled))
+        position = np.concatenate([p for p, _ in places])
+        rows = np.concatenate([r for _, r in places])
+        ordered: np.ndarray = rows[np.argsort(position, kind="stable")]
+        return ordered
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.rows) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Give this process's part of each global batch."""
+        order = self.order()
+        for batch in range(self.start, len(self)):
+            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield rows[self.rank :: self.world_size].tolist()
+
+
+def _groups(patterns: np.ndarray) -> list[np.ndarray]:
+    _, inverse = np.unique(patterns, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    return [np.flatnonzero(inverse == k) for k in range(int(inverse.max()) + 1)]

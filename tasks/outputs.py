@@ -1,0 +1,115 @@
+"""Files that `umsrep predict` writes: denoised image, mask, overlay, and one JSON file with the probabilities."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from umsrep.errors import InputError
+from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.pictures import overlay, save_png
+from umsrep.tasks.predict import Prediction
+from umsrep.tasks.progress import track
+
+
+def predict_files(
+    model: MultiTaskModel,
+    images: Sequence[str | Path],
+    out: Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    batch_size: int = 8,
+    tile: int | None = None,
+    flips: bool = False,
+) -> list[dict[str, Any]]:
+    """Predict on files and write the results; ``NAME.<head>.png``, ``NAME.<head>.overlay.png`` and ``predictions.json``.
+
+    Args:
+        model: The model.
+        images: Files; those with the same name get a number.
+        out: Folder, made if absent.
+        tasks: See `predict`.
+        batch_size: See `predict`.
+        tile: See `predict`.
+        flips: See `predict`.
+
+    Returns:
+        One entry a image, as in predictions.json.
+
+    Raises:
+        InputError: for an unreadable image (before anything of its batch is written) or a folder that cannot be written.
+    """
+    names = _names([Path(image) for image in images])
+    summary: list[dict[str, Any]] = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        starts = range(0, len(images), batch_size)
+        for start in track(starts, "predicting", total=len(starts)):
+            some = images[start : start + batch_size]
+            for path, result in zip(some, model.predict(some, tasks, batch_size, tile, flips), strict=True):
+                name = names[len(summary)]
+                entry: dict[str, Any] = {"file": str(path)}
+                unit = model.encoder.contract.load_unit(path).numpy()
+                picture = unit[0] if len(unit) != 3 else np.moveaxis(unit, 0, 2)
+                for head, prediction in result.items():
+                    entry[head] = _write_one(out, name, head, prediction, picture)
+                summary.append(entry)
+        (out / "predictions.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{out}: cannot write the predictions ({error.strerror or error})") from error
+    return summary
+
+
+def _write_one(out: Path, name: str, head: str, prediction: Prediction, picture: np.ndarray) -> dict[str, Any]:
+    if prediction.kind == "classification":
+        assert prediction.probabilities is not None
+        probabilities = {c: round(float(p), 6) for c, p in zip(prediction.classes, prediction.probabilities, strict=True)}
+        threshold = list(prediction.threshold) if isinstance(prediction.threshold, tuple) else prediction.threshold
+        label = list(prediction.label) if isinstance(prediction.label, tuple) else prediction.label
+        return {"label": label, "probabilities": probabilities, "threshold": threshold}
+    if prediction.kind == "denoising":
+        assert prediction.image is not None
+        save_png(out / f"{name}.{head}.png", prediction.image)
+        return {"image": f"{name}.{head}.png"}
+    assert prediction.mask is not None and prediction.probabilities is not None
+    mask, entry = prediction.mask, {}
+    if mask.ndim == 3:
+        files = {}
+        for label, plane in zip(prediction.classes, mask, strict=True):
+            files[label] = f"{name}.{head}.{label}.png"
+            save_png(out / files[label], plane)
+        entry["masks"] = files
+        mask = (mask * np.arange(1, len(mask) + 1, dtype=np.uint8)[:, None, None]).max(0)
+        shares = prediction.mask.mean((1, 2))
+    else:
+        save_png(out / f"{name}.{head}.png", mask)
+        entry["mask"] = f"{name}.{head}.png"
+        offset = 1 if len(prediction.classes) == 1 else 0
+        shares = np.array([(mask == k + offset).mean() for k in range(len(prediction.classes))])
+    save_png(out / f"{name}.{head}.overlay.png", overlay(picture, mask))
+    entry["overlay"] = f"{name}.{head}.overlay.png"
+    return {
+        **entry,
+        "area_fraction": {c: round(float(s), 6) for c, s in zip(prediction.classes, shares, strict=True)},
+        "mean_probability": {c: round(float(p), 6) for c, p in zip(prediction.classes, prediction.probabilities.mean((1, 2)), strict=True)},
+    }
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return a file name stem for each image, all different."""
+    used: set[str] = set()
+    names = []
+    for path in paths:
+        name, number = path.stem, 1
+        while name in used:
+            number += 1
+            name = f"{path.stem}-{number}"
+        used.add(name)
+        names.append(name)
+    return names

@@ -1,0 +1,143 @@
+"""Pictures people look at: learning curves, samples, overlays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from umsrep.tasks.data.dataset import JointDataset, collate
+from umsrep.tasks.denoising import Denoising
+from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.segmentation import Segmentation
+from umsrep.tasks.step import joint_outputs
+
+# Okabe-Ito: told apart with any colour vision
+COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167]], dtype=np.uint8)
+_KEY = {"segmentation": ("dice", "Dice"), "classification": ("auroc", "AUROC"), "denoising": ("psnr_gain", "PSNR gain (dB)")}
+
+
+def overlay(image: np.ndarray, mask_HW: np.ndarray, alpha: float = 0.4) -> np.ndarray:
+    """Colour an image by a mask.
+
+    Args:
+        image: [H, W] or [H, W, 3], 0-1.
+        mask_HW: Class index, 0 = not coloured.
+        alpha: Strength of the colour.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    rgb = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image[:, :, :3]
+    rgb = np.clip(rgb, 0, 1) * 255
+    colour = COLOURS[np.where(mask_HW == 0, 0, (mask_HW.astype(int) - 1) % (len(COLOURS) - 1) + 1)]
+    weight = alpha * (mask_HW > 0)[:, :, None]
+    result: np.ndarray = np.round(rgb * (1 - weight) + colour * weight).astype(np.uint8)
+    return result
+
+
+def draw_curves(metrics: Path, out: Path) -> None:
+    """Draw training losses and each task's main validation metric from metrics.jsonl."""
+    entries = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    if not entries:
+        return
+    names = list(entries[0]["train"])
+    with matplotlib.rc_context({"font.size": 9}):
+        figure = Figure(figsize=(3.2 * len(names), 4.6), layout="constrained")
+        axes = figure.subplots(2, len(names), squeeze=False, sharex=True)
+        for column, name in enumerate(names):
+            axes[0, column].plot([e["epoch"] for e in entries], [_number(e["train"][name]) for e in entries], marker=".", color="#0072B2")
+            axes[0, column].set_title(name)
+            axes[0, column].set_ylabel("training loss")
+            measured = [e for e in entries if name in (e.get("validation") or {})]
+            for key, label in _KEY.values():
+                points = [(e["epoch"], _number(e["validation"][name][key])) for e in measured if key in e["validation"][name]]
+                if points:
+                    axes[1, column].plot(*zip(*points, strict=True), marker=".", color="#D55E00")
+                    axes[1, column].set_ylabel(f"validation {label}")
+            axes[1, column].set_xlabel("epoch")
+            for row in (0, 1):
+                axes[row, column].grid(alpha=0.3)
+        figure.savefig(out, dpi=110)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+@torch.inference_mode()
+def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count: int = 4) -> None:
+    """Draw rows of input / noisy / denoised / predicted mask / true mask, with the classifier's word, for some items of a data set."""
+    good = np.ones(len(dataset), dtype=int)
+    for name in dataset.tasks:
+        good += dataset.annotated[name]
+    chosen = np.flatnonzero(good == good.max())
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int)]
+    batch = collate([dataset[int(i)] for i in chosen])
+    if not isinstance(batch, dict):
+        raise batch
+    device = next(model.parameters()).device
+    batch = {k: v.to(device) for k, v in batch.items()}
+    model.eval()
+    outputs = joint_outputs(model, batch, dataset.tasks)
+    contract = model.encoder.contract
+    clean = _pictures(contract.denormalise(batch["image"]))
+    panels: list[tuple[str, list[np.ndarray]]] = [("input", clean)]
+    captions = [""] * len(chosen)
+    for name, (result, _) in outputs.items():
+        task = dataset.tasks[name]
+        if isinstance(task, Denoising):
+            panels += [("noisy", _pictures(contract.denormalise(batch[f"noisy.{name}"]))), (name, _pictures(result))]
+        elif isinstance(task, Segmentation):
+            masks = (result.sigmoid() > 0.5).long() if not task.softmax else result.argmax(1, keepdim=True)
+            truths = batch[f"target.{name}"]
+            truths = truths if truths.ndim == 4 else truths[:, None]
+            panels.append((name, [overlay(c, _flat(m)) for c, m in zip(clean, masks, strict=True)]))
+            panels.append((f"{name} (truth)", [overlay(c, _flat(t)) for c, t in zip(clean, truths, strict=True)]))
+        else:
+            classes = task.classes  # type: ignore[attr-defined]  # a Classification
+            for i, logits in enumerate(result.cpu()):
+                truth = batch[f"target.{name}"][i].cpu()
+                if truth.ndim == 0:
+                    captions[i] += f"{name}: {classes[int(logits.argmax())]} ({logits.softmax(0).max():.2f}), truth {classes[int(truth)]}\n"
+    figure = Figure(figsize=(2.1 * len(panels), 2.4 * len(chosen)), layout="constrained")
+    axes = figure.subplots(len(chosen), len(panels), squeeze=False)
+    for column, (title, images) in enumerate(panels):
+        for row, picture in enumerate(images):
+            axis = axes[row, column]
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1 if picture.dtype != np.uint8 else 255)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if row == 0:
+                axis.set_title(title, fontsize=9)
+            if column == 0:
+                axis.set_xlabel(captions[row].strip(), fontsize=7, loc="left")
+    figure.savefig(out, dpi=110)
+
+
+def _pictures(x_BCHW: torch.Tensor) -> list[np.ndarray]:
+    arrays = x_BCHW.float().clamp(0, 1).cpu().numpy()
+    return [a[0] if a.shape[0] != 3 else np.moveaxis(a, 0, 2) for a in arrays]
+
+
+def _flat(mask_KHW: torch.Tensor) -> np.ndarray:
+    """One picture of a mask: the class index, or of several overlapping classes the highest number present; ignored = 0."""
+    mask = mask_KHW.cpu().numpy().astype(int)
+    mask = np.where(mask == 255, 0, mask)
+    if len(mask) == 1:
+        one: np.ndarray = mask[0]
+        return one
+    highest: np.ndarray = (mask * np.arange(1, len(mask) + 1)[:, None, None]).max(0)
+    return highest
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Write uint8 [H, W(, 3)] as it is, or float 0-1 as 8 bits."""
+    if image.dtype != np.uint8:
+        image = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    Image.fromarray(image).save(path)

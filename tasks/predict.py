@@ -1,0 +1,212 @@
+"""Prediction on stored images: results at the original size, tiles with overlap, flips as test-time augmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from PIL import Image as PILImage
+from torch import Tensor
+from torch.nn import functional as F
+
+from umsrep.errors import InputError
+from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
+
+if TYPE_CHECKING:
+    from umsrep.tasks.model import MultiTaskModel
+
+Image = str | Path | np.ndarray | PILImage.Image
+
+# A denoiser works pixel by pixel of the stored image; above this side it does so in tiles, to bound the memory.
+_NATIVE_TILE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What one head says of one image, at the image's original size.
+
+    Attributes:
+        kind: "denoising", "segmentation" or "classification".
+        classes: Names of the head's classes; empty for denoising.
+        image: Denoising: the clean image, float32 [H, W] or [H, W, C], 0-1.
+        mask: Segmentation: uint8 [H, W] class index (binary: 0 or 1); with overlapping classes [K, H, W] of 0 and 1.
+        probabilities: Segmentation: float32 [K, H, W]. Classification: float32 [K].
+        label: Classification: the class; with several labels a tuple of all above their thresholds.
+        threshold: Classification: the decision threshold chosen on validation (two classes: on the second's probability; several
+            labels: a tuple); None where the largest probability decides.
+    """
+
+    kind: Literal["denoising", "segmentation", "classification"]
+    classes: tuple[str, ...] = ()
+    image: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    label: str | tuple[str, ...] | None = None
+    threshold: float | tuple[float, ...] | None = None
+
+
+@torch.inference_mode()
+def predict(
+    model: MultiTaskModel,
+    images: Sequence[Image],
+    *,
+    tasks: Sequence[str] | None = None,
+    batch_size: int = 8,
+    tile: int | None = None,
+    flips: bool = False,
+) -> list[dict[str, Prediction]]:
+    """Predict on stored images.
+
+    Segmentation and classification see the image as the contract gives it (its size); masks are brought back to the original size.
+    Denoising works on the stored pixels themselves, without resizing. With ``tile`` segmentation does too.
+
+    Args:
+        model: In evaluation or training mode; it is evaluated, and left as it was.
+        images: Paths, arrays or PIL images, of any sizes.
+        tasks: Names of heads; None for all.
+        batch_size: Images in one pass.
+        tile: Side in pixels of overlapping tiles (by a quarter, blended) at the image's own resolution, for dense heads.
+        flips: Average with the prediction of the mirrored image.
+
+    Returns:
+        One dict a image: head's name to `Prediction`.
+
+    Raises:
+        InputError: for an unreadable image or one that breaks the contract, naming it.
+    """
+    names = model.check_tasks(tasks)
+    if batch_size < 1:
+        raise InputError(f"batch_size must be 1 or more, not {batch_size}")
+    step = max(32, *model.encoder.strides)
+    if tile is not None and (tile < 2 * step or tile % step):
+        raise InputError(f"tile must be a multiple of {step} from {2 * step} on, not {tile}")
+    training = model.training
+    model.eval()
+    try:
+        results: list[dict[str, Prediction]] = []
+        for start in range(0, len(images), batch_size):
+            results += _predict_some(model, images[start : start + batch_size], names, tile, flips)
+        return results
+    finally:
+        model.train(training)
+
+
+def _predict_some(
+    model: MultiTaskModel, images: Sequence[Image], names: list[str], tile: int | None, flips: bool
+) -> list[dict[str, Prediction]]:
+    contract = model.encoder.contract
+    device = next(model.parameters()).device
+    units = [contract.load_unit(image) for image in images]
+    native = {n for n in names if isinstance(model.heads[n], DenoisingHead) or (tile and isinstance(model.heads[n], SegmentationHead))}
+    fitted = [n for n in names if n not in native]
+    outputs: list[dict[str, Tensor]] = [{} for _ in units]
+    if fitted:
+        inputs = [contract.normalise(contract.fit(unit)) for unit in units]
+        for rows in _same_shape(inputs):
+            x = torch.stack([inputs[i] for i in rows]).to(device)
+            contract.check_range(x, where=str(images[rows[0]]) if len(rows) == 1 else "batch")
+            for name, out in _flipped(model, x, fitted, flips).items():
+                for i, one in zip(rows, out, strict=True):
+                    outputs[i][name] = _to_original(one, units[i], model) if one.ndim == 3 else one
+    for name in native:
+        for i, unit in enumerate(units):
+            x = contract.normalise(unit)[None].to(device)
+            side = tile or _NATIVE_TILE
+            if max(x.shape[-2:]) > side:
+                outputs[i][name] = _tiled(model, x, name, side, flips)
+            else:
+                outputs[i][name] = _flipped(model, x, [name], flips)[name][0]
+    return [{name: _prediction(model, name, out[name].cpu()) for name in names} for out in outputs]
+
+
+def _same_shape(inputs: list[Tensor]) -> Iterator[list[int]]:
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, x in enumerate(inputs):
+        groups.setdefault(tuple(x.shape), []).append(i)
+    yield from groups.values()
+
+
+def _flipped(model: MultiTaskModel, x_BCHW: Tensor, names: list[str], flips: bool) -> dict[str, Tensor]:
+    """Return probabilities (or the clean image in 0-1), averaged over the mirrored image if asked."""
+    out = _activate(model, model(x_BCHW, names))
+    if flips:
+        mirrored = _activate(model, model(x_BCHW.flip(-1), names))
+        out = {n: (o + (mirrored[n].flip(-1) if o.ndim == 4 else mirrored[n])) / 2 for n, o in out.items()}
+    return out
+
+
+def _activate(model: MultiTaskModel, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    result = {}
+    for name, out in outputs.items():
+        head = model.heads[name]
+        if isinstance(head, DenoisingHead):
+            result[name] = model.encoder.contract.denormalise(out.float()).clamp(0, 1)
+        elif isinstance(head, SegmentationHead | ClassificationHead):
+            sigmoid = head.multi_label or len(head.classes) == 1
+            result[name] = out.float().sigmoid() if sigmoid else out.float().softmax(dim=1)
+    return result
+
+
+def _to_original(probabilities_KHW: Tensor, unit_CHW: Tensor, model: MultiTaskModel) -> Tensor:
+    height, width = unit_CHW.shape[-2:]
+    inner = model.encoder.contract.inner_size(height, width)
+    out = probabilities_KHW[:, : inner[0], : inner[1]]
+    if inner == (height, width):
+        return out
+    return F.interpolate(out[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+
+
+def _tiled(model: MultiTaskModel, x_1CHW: Tensor, name: str, side: int, flips: bool) -> Tensor:
+    """Blend overlapping tiles with a weight that falls linearly towards a tile's edges."""
+    height, width = x_1CHW.shape[-2:]
+    overlap = side // 4
+    ramp = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).clamp(max=overlap).to(x_1CHW.device, torch.float32) / overlap
+    total: Tensor | None = None
+    weight = x_1CHW.new_zeros(1, height, width)
+    for top in _starts(height, side, overlap):
+        for left in _starts(width, side, overlap):
+            out = _flipped(model, x_1CHW[..., top : top + side, left : left + side], [name], flips)[name][0]
+            h, w = out.shape[-2:]
+            blend = ramp[:h, None] * ramp[None, :w]
+            if total is None:
+                total = out.new_zeros(out.shape[0], height, width)
+            total[:, top : top + h, left : left + w] += out * blend
+            weight[:, top : top + h, left : left + w] += blend
+    assert total is not None
+    return total / weight
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    if length <= side:
+        return [0]
+    return [*range(0, length - side, side - overlap), length - side]
+
+
+def _prediction(model: MultiTaskModel, name: str, out: Tensor) -> Prediction:
+    head = model.heads[name]
+    values = out.numpy()
+    if isinstance(head, DenoisingHead):
+        return Prediction("denoising", image=values[0] if len(values) == 1 else np.ascontiguousarray(np.moveaxis(values, 0, 2)))
+    if isinstance(head, SegmentationHead):
+        if head.multi_label:
+            mask = (values > 0.5).astype(np.uint8)
+        else:
+            mask = (values[0] > 0.5).astype(np.uint8) if len(values) == 1 else values.argmax(0).astype(np.uint8)
+        return Prediction("segmentation", head.classes, mask=mask, probabilities=values)
+    assert isinstance(head, ClassificationHead)
+    thresholds = head.thresholds
+    label: str | tuple[str, ...]
+    threshold: float | tuple[float, ...] | None = None
+    if head.multi_label:
+        threshold = thresholds or (0.5,) * len(head.classes)
+        label = tuple(c for c, p, t in zip(head.classes, values, threshold, strict=True) if p >= t)
+    elif len(head.classes) == 2:
+        threshold = thresholds[0] if thresholds else 0.5
+        label = head.classes[int(values[1] >= threshold)]
+    else:
+        label = head.classes[int(values.argmax())]
+    return Prediction("classification", head.classes, probabilities=values, label=label, threshold=threshold)

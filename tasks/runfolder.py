@@ -1,0 +1,145 @@
+"""What a run leaves behind besides its checkpoint: environment, metrics, report and card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+
+from umsrep.errors import InputError
+from umsrep.tasks import checkpoint
+from umsrep.tasks.config import FineTuneConfig
+from umsrep.zoo import hub
+from umsrep.zoo.card import build_card
+
+if TYPE_CHECKING:
+    from umsrep.tasks.model import MultiTaskModel
+    from umsrep.tasks.trainer import Report
+
+_PACKAGES = ("umsrep", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "safetensors", "torchmetrics", "numpy")
+_SHOWN = {"dice": "Dice", "auroc": "AUROC", "psnr_gain": "PSNR gain (dB)"}
+
+
+def open_folder(output: Path, *, resume: bool, accelerator: Accelerator) -> dict[str, Any] | None:
+    """Make the run folder, or find what to continue from; every process sees it as it was before any of them wrote.
+
+    Raises:
+        InputError: if it holds something and ``resume`` is False, or cannot be made.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output {output}: is a file, not a folder")
+    filled = output.is_dir() and any(output.iterdir())
+    accelerator.wait_for_everyone()
+    if filled and not resume:
+        raise InputError(f"output {output}: holds a run already; pass --resume to continue it, or choose another output")
+    state = checkpoint.load(output) if resume else None
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"output {output}: cannot be made ({error.strerror})") from error
+        if state is None:
+            (output / "metrics.jsonl").unlink(missing_ok=True)
+        else:
+            _cut_metrics(output / "metrics.jsonl", state["epoch"])
+    accelerator.wait_for_everyone()
+    return state
+
+
+def _cut_metrics(path: Path, epoch: int) -> None:
+    """Drop lines after the checkpoint's epoch, which will be written again."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    kept = [line for line in lines if json.loads(line)["epoch"] <= epoch]
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def write_environment(output: Path, world_size: int, accelerator: Accelerator) -> None:
+    """Write environment.json: processes, device, versions, git commit."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    root = Path(__file__).resolve().parents[1]
+    try:
+        git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False, timeout=10)
+        commit = git.stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        commit = None
+    environment = {
+        "world_size": world_size,
+        "device": str(accelerator.device),
+        "precision": accelerator.mixed_precision,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "git_commit": commit,
+    }
+    (output / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+
+
+def append_metrics(output: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line to metrics.jsonl; numbers that are not finite become null."""
+    with (output / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return JSON values: NaN and infinities become None, paths text."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def flat(entry: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return nested numbers under names joined by slashes, for trackers."""
+    result: dict[str, float] = {}
+    for key, value in entry.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            result[f"{prefix}{key}"] = float(value)
+    return result
+
+
+def epoch_line(entry: Mapping[str, Any], best: bool) -> str:
+    """Return one line for people about one epoch."""
+    parts = [f"epoch {entry['epoch']:3d}", f"{entry['images_per_second']:.1f} img/s"]
+    parts += [f"{name} loss {loss:.4f}" for name, loss in entry["train"].items()]
+    for name, metrics in entry.get("validation", {}).items():
+        parts += [f"{name} {label} {metrics[key]:.4f}" for key, label in _SHOWN.items() if key in metrics]
+    return "  ".join(parts) + ("  best" if best else "")
+
+
+def write_report(report: Report, config: FineTuneConfig, model: MultiTaskModel) -> None:
+    """Write report.json, and the model's card with the measured numbers."""
+    values = plain(dataclasses.asdict(report))
+    (report.output / "report.json").write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    tables = {
+        f"{name}, {split} rows at {config.image_size or 'contract'} px": metrics
+        for split, every in (("validation", report.validation), ("test", report.test))
+        for name, metrics in every.items()
+    }
+    training = (
+        f"Fine-tuned jointly by umsrep ({config.strategy}, {report.epoch} of {config.epochs} epochs chosen on validation, seed {config.seed}) on "
+        + ", ".join(f"`{Path(data.path).name}`" for data in config.data)
+        + "."
+    )
+    card = build_card(report.output.name, hub.read_config(report.model), results=tables, training=training, location="FOLDER")
+    (report.model / hub.CARD_FILE).write_text(card, encoding="utf-8")

@@ -1,0 +1,130 @@
+"""From a configuration to model, data sets and tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from umsrep.errors import InputError
+from umsrep.tasks.classification import Classification, balanced_class_weights
+from umsrep.tasks.config import DataConfig, FineTuneConfig, make_head, make_targets, make_task
+from umsrep.tasks.data.dataset import JointDataset, Source, Target
+from umsrep.tasks.data.manifest import Manifest, load_manifest
+from umsrep.tasks.evaluate import has_columns
+from umsrep.tasks.model import MultiTaskModel, head_from_config
+from umsrep.tasks.task import Task
+from umsrep.zoo import Encoder, InputContract, hub
+
+
+def build_model(config: FineTuneConfig) -> MultiTaskModel:
+    """Make the model to train: the encoder, the heads it already has, and those that the tasks add.
+
+    Raises:
+        InputError: for an unknown encoder, or a task whose head is already there with other classes or another kind.
+    """
+    encoder = config.encoder
+    if encoder.name is not None:
+        folder = hub.resolve(encoder.name, revision=encoder.revision)
+        if hub.read_config(folder)["umsrep"]["heads"]:
+            model = MultiTaskModel.from_pretrained(folder)
+        else:
+            model = MultiTaskModel(Encoder.from_pretrained(folder), {})
+    else:
+        assert encoder.arch is not None
+        contract = InputContract.from_dict(
+            {
+                "channels": encoder.in_channels,
+                "size": config.image_size,
+                "unit": encoder.unit,
+                "mean": encoder.mean,
+                "std": encoder.std,
+                "resize": encoder.resize,
+                "window": encoder.window,
+            }
+        )
+        made = Encoder.create(encoder.arch, contract=contract, weights=encoder.weights, modality=encoder.modality)
+        model = MultiTaskModel(made, {})
+    if config.image_size is not None:
+        size = config.image_size
+        model.encoder.contract = model.encoder.contract.replace(size=tuple(size) if isinstance(size, list) else size)
+    if model.encoder.contract.size is None:
+        raise InputError("config: set image_size; the encoder's contract has none")
+    for name, task in config.tasks.items():
+        head = make_head(task)
+        if name not in model.heads:
+            model.add_head(name, head)
+            continue
+        old = model.heads[name]
+        had = {"kind": old.kind, "classes": getattr(old, "classes", None), "decoder": getattr(old, "decoder_name", None)}
+        wanted = {"kind": head.kind, "classes": getattr(head, "classes", None), "decoder": getattr(head, "decoder_name", None)}
+        if had != wanted:
+            raise InputError(f"config: the model already has a head '{name}' that differs: {had}, not {wanted}; give the task another name")
+    return model
+
+
+def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDataset, JointDataset, JointDataset | None]:
+    """Make the training, validation and (where there are such rows) test sets.
+
+    Raises:
+        InputError: for missing or wrong data; a patient in two splits; a split or a head without rows.
+    """
+    tasks = {name: make_task(name, task, class_weights=None) for name, task in config.tasks.items()}
+    opened = [(data, load_manifest(data.path)) for data in config.data]
+    sources: dict[str, list[Source]] = {"train": [], "validation": [], "test": []}
+    for data, manifest in opened:
+        manifest.check_patients(data.split_column)
+        targets = make_targets(data, config.tasks)
+        chosen = _served(data, manifest, tasks, targets, config)
+        for split in sources:
+            if split in manifest.column(data.split_column) or split == "train":
+                if split != "train" and not data.validate:
+                    continue
+                sources[split].append(Source(manifest, manifest.rows(split, data.split_column), chosen, targets))
+    for split in ("train", "validation"):
+        if not sources[split]:
+            names = ", ".join(str(manifest.table) for _, manifest in opened)
+            raise InputError(f"{names}: no row with split = {split}; training needs rows in train and in validation")
+    sets = {split: JointDataset(some, tasks, contract, seed=config.seed) for split, some in sources.items() if some}
+    sets["train"].augment = config.augment
+    for split in ("train", "validation"):
+        for name in tasks:
+            if not sets[split].annotated[name].any():
+                raise InputError(f"no {split} row is annotated for '{name}' in {', '.join(data.path for data in config.data)}")
+    if "test" in sets:  # a task without test rows is simply not tested
+        test = sets["test"]
+        test.tasks = {name: task for name, task in tasks.items() if test.annotated[name].any()}
+    return sets["train"], sets["validation"], sets.get("test")
+
+
+def _served(
+    data: DataConfig, manifest: Manifest, tasks: Mapping[str, Task], targets: Mapping[str, Target], config: FineTuneConfig
+) -> list[str]:
+    """Return the tasks that one data set serves: those listed, or all whose columns it has."""
+    if data.tasks is not None:
+        return data.tasks
+    own = {name: target for name, target in targets.items() if name in data.targets}
+    served = []
+    for name, task in tasks.items():
+        column = targets[name].column
+        columns = (column,) if isinstance(column, str) else column or ()
+        present = all(c in manifest.columns for c in columns) if columns and name not in own else has_columns(name, task, manifest.columns, own)
+        if present:
+            served.append(name)
+    return served
+
+
+def build_tasks(config: FineTuneConfig, train: JointDataset) -> dict[str, Task]:
+    """Make the tasks; "balanced" class weights come from the training rows."""
+    tasks: dict[str, Task] = {}
+    for name, task in config.tasks.items():
+        weights = None
+        if task.class_weights == "balanced":
+            labels = [label for label in train.labels[name] if label is not None]
+            made = train.tasks[name]
+            assert isinstance(made, Classification)
+            if made.multi_label:
+                raise InputError(f"config: tasks.{name}.class_weights: balanced is for classes that exclude each other")
+            weights = balanced_class_weights(np.bincount(labels, minlength=len(made.classes)).tolist())
+        tasks[name] = make_task(name, task, class_weights=weights)
+    return tasks

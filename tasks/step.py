@@ -1,0 +1,135 @@
+"""One joint step: every task's outputs and losses from one batch, in one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from umsrep.tasks.denoising import Denoising
+from umsrep.tasks.model import MultiTaskModel, running_statistics
+from umsrep.tasks.task import Task
+
+
+class JointStep(nn.Module):
+    """The model with its tasks' losses: what a distributed wrapper wraps, so that a step is one forward and one backward.
+
+    The clean image passes the encoder once for segmentation and classification; the noisy twin is a second input, for which
+    shared batch norms use their running statistics. Every head runs on every process in every step: where a process has no
+    row for a task, rows of weight 0 stand in, so that no parameter is ever unused.
+
+    Attributes:
+        log_variances: Task's name to s = log sigma^2 of the homoscedastic uncertainty (Kendall et al. 2018), or empty.
+    """
+
+    def __init__(
+        self, model: MultiTaskModel, tasks: Mapping[str, Task], weights: Mapping[str, float], *, uncertainty: bool = False, frozen_norm: bool = False
+    ) -> None:
+        """Set up; ``weights`` are factors of the tasks' losses, ``frozen_norm`` keeps all the encoder's norms at their stored statistics."""
+        super().__init__()
+        self.model = model
+        self.tasks = dict(tasks)
+        self.weights = dict(weights)
+        self.frozen_norm = frozen_norm
+        self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in tasks} if uncertainty else {})
+
+    def forward(self, batch: Mapping[str, Any], totals: Mapping[str, float], world_size: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss to differentiate, and each task's loss.
+
+        Args:
+            batch: As `umsrep.tasks.data.dataset.collate` makes it.
+            totals: Task's name to its annotated rows over all processes.
+            world_size: Gradients are averaged over this many processes; the losses are scaled up by it, so that the average is the
+                global batch's gradient.
+
+        Returns:
+            The weighted sum, and per task the global batch's mean loss as far as this process's rows make it up (their sum over
+            processes is the mean); 0 for a task without rows.
+        """
+        outputs = joint_outputs(self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm)
+        total = batch["image"].new_zeros(())
+        losses = {}
+        for name, (out, weight) in outputs.items():
+            target = batch.get(f"target.{name}")
+            if target is None:
+                loss = (out.float() * 0).sum()
+            else:
+                real = out[: len(target)] if weight is not None else out
+                rows = self.tasks[name].loss(real, target)
+                loss = rows.sum() / totals[name] + (out.float()[len(target) :] * 0).sum()
+            losses[name] = loss.detach()
+            if name in self.log_variances:
+                s = self.log_variances[name]
+                present = float(totals[name] > 0)
+                total = total + world_size * torch.exp(-s) * loss + present * s / 2
+            else:
+                total = total + world_size * self.weights[name] * loss
+        return total, losses
+
+
+def joint_outputs(
+    model: MultiTaskModel, batch: Mapping[str, Any], tasks: Mapping[str, Task], *, fill: bool = False, frozen_norm: bool = False
+) -> dict[str, tuple[Tensor, None | int]]:
+    """Run the tasks' heads on their annotated rows of a batch.
+
+    Args:
+        model: In training or evaluation mode.
+        batch: As `umsrep.tasks.data.dataset.collate` makes it.
+        tasks: Heads to run.
+        fill: Also run heads without rows, on stand-in rows that come after the real ones (see `JointStep`).
+        frozen_norm: Keep the encoder's norms at their stored statistics.
+
+    Returns:
+        Task's name to (output, number of stand-in rows or None). Denoising outputs are in 0-1.
+    """
+    image = batch["image"]
+    contract = model.encoder.contract
+    result: dict[str, tuple[Tensor, None | int]] = {}
+    clean: dict[str, Tensor | None] = {}
+    fillers: dict[str, int | None] = {}
+    for name, task in tasks.items():
+        rows = batch.get(f"rows.{name}")
+        if isinstance(task, Denoising) or (rows is None and not fill):
+            continue
+        clean[name], fillers[name] = _rows(rows, len(image), image.device, fill)
+        if rows is not None and len(rows) == len(image) and fillers[name] is None:
+            clean[name] = None  # all rows, in order: nothing to pick
+    if clean:
+        padded, size = model.pad(image)
+        with running_statistics(model.encoder) if frozen_norm else running_statistics():
+            features, embedding = model.encode(padded, clean)
+        for name, out in model.run_heads(padded, features, embedding, clean).items():
+            result[name] = (out[..., : size[0], : size[1]] if out.ndim == 4 else out, fillers[name])
+    for name, task in tasks.items():
+        if not isinstance(task, Denoising):
+            continue
+        noisy = batch.get(f"noisy.{name}")
+        stand_ins: int | None = None
+        if noisy is None:
+            if not fill:
+                continue
+            noisy, stand_ins = image[:1], 1
+        padded, size = model.pad(noisy)
+        with running_statistics(model.encoder, model.decoders):
+            features, _ = model.encode(padded, [name])
+            out = model.run_heads(padded, features, None, {name: None})[name]
+        result[name] = (contract.denormalise(out[..., : size[0], : size[1]].float()), stand_ins)
+    return result
+
+
+def _rows(rows: Tensor | None, count: int, device: torch.device, fill: bool) -> tuple[Tensor | None, int | None]:
+    """Return the rows to run and how many stand-ins end them: two rows at least when filling, as batch norm needs."""
+    have = 0 if rows is None else len(rows)
+    if not fill or have >= 2:
+        return rows, None
+    stand_ins = torch.zeros(2 - have, dtype=torch.long, device=device)
+    if count > 1 and rows is not None and have == 1 and int(rows[0]) == 0:
+        stand_ins += 1
+    return (stand_ins if rows is None else torch.cat([rows.to(device), stand_ins])), 2 - have
+
+
+def annotated_rows(batch: Mapping[str, Any], names: Sequence[str]) -> Tensor:
+    """Return how many rows of a batch each task has, float64 [len(names)]."""
+    return torch.tensor([float(len(batch.get(f"target.{name}", ()))) for name in names], dtype=torch.float64)

@@ -1,0 +1,7 @@
+"""Encoders: build, describe, load, publish and choose."""
+
+from umsrep.zoo.encoder import Encoder
+from umsrep.zoo.input_contract import InputContract
+from umsrep.zoo.presets import PRESETS, Preset, list_encoders
+
+__all__ = ["PRESETS", "Encoder", "InputContract", "Preset", "list_encoders"]
