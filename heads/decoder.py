@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,7 @@ from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
 from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
 from segmentation_models_pytorch.decoders.manet.decoder import MAnetDecoder
-from segmentation_models_pytorch.decoders.pan.decoder import PANDecoder
+from segmentation_models_pytorch.decoders.pan.decoder import FPABlock, PANDecoder
 from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
 from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
@@ -31,8 +32,12 @@ _Maker = Callable[[list[int], Sequence[int]], nn.Module]
 _DEPTH = 5
 
 
-def _u(kind: type[nn.Module]) -> _Maker:
-    return lambda channels, strides: kind(encoder_channels=channels, decoder_channels=list(WIDTHS), n_blocks=len(WIDTHS))
+def _u(kind: Callable[..., nn.Module]) -> _Maker:
+    def make(channels: list[int], strides: Sequence[int]) -> nn.Module:
+        decoder: nn.Module = kind(encoder_channels=channels, decoder_channels=list(WIDTHS), n_blocks=len(WIDTHS))
+        return decoder
+
+    return make
 
 
 def _dpt(channels: list[int], strides: Sequence[int]) -> nn.Module:
@@ -63,7 +68,13 @@ _MAKERS: dict[str, _Maker] = {
         in_channels=channels[-1], out_channels=128, atrous_rates=(6, 12, 18), aspp_separable=False, aspp_dropout=0.0
     ),
     "deeplabv3plus": lambda channels, strides: DeepLabV3PlusDecoder(
-        encoder_channels=channels, encoder_depth=_DEPTH, out_channels=128, atrous_rates=(6, 12, 18), output_stride=16, aspp_separable=True, aspp_dropout=0.0
+        encoder_channels=channels,
+        encoder_depth=_DEPTH,
+        out_channels=128,
+        atrous_rates=(6, 12, 18),
+        output_stride=16,
+        aspp_separable=True,
+        aspp_dropout=0.0,
     ),
     "upernet": lambda channels, strides: UPerNetDecoder(encoder_channels=channels, encoder_depth=_DEPTH, decoder_channels=128),
     "segformer": lambda channels, strides: SegformerDecoder(encoder_channels=channels, encoder_depth=_DEPTH, segmentation_channels=128),
@@ -100,14 +111,16 @@ class Decoder(nn.Module):
         except _Misfit as error:
             fitting = [other for other in DECODERS if other != name and _fits(other, channels, strides, in_channels)]
             raise InputError(
-                f"decoder '{name}' does not fit this encoder (strides {list(strides)}): {error}; decoders that fit: {', '.join(fitting) or 'none'}"
+                f"decoder '{name}' does not fit this encoder (strides {list(strides)}): {error}; "
+                f"decoders that fit: {', '.join(fitting) or 'none'}"
             ) from error
 
     def _make(self, name: str, channels: Sequence[int], strides: Sequence[int], in_channels: int) -> None:
         self.name = name
         self.strides = tuple(strides)
         if name == "dpt":  # reads the maps themselves (also those of a plain ViT), from stride 4 on
-            self.levels: list[int | None] = [i for i, s in enumerate(strides) if s >= 4][-4:]
+            fine_enough = [i for i, s in enumerate(strides) if s >= 4]
+            self.levels: list[int | None] = [*fine_enough[-4:]]
             strides = [strides[i] for i in self.levels if i is not None]
             if any(s % 2 ** (i + 2) for i, s in enumerate(strides)):
                 raise _Misfit("it needs maps at strides 4, 8, 16, 32, or all at 16")
@@ -118,6 +131,8 @@ class Decoder(nn.Module):
         padded = [in_channels if i == -1 else 0 if i is None else channels[i] for i in self.levels]
         if name == "linknet" and 0 in padded:
             raise _Misfit("it adds the skip connections and so needs a map at every stride")
+        if name != "dpt" and 0 in padded[2:]:
+            raise _Misfit("it needs maps at strides 4, 8, 16 and 32")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", SyntaxWarning)
@@ -156,6 +171,10 @@ class Decoder(nn.Module):
 
     def forward(self, x_BCHW: Tensor, features: list[Tensor]) -> Tensor:
         """Return [B, out_channels, H / stride, W / stride] from the image and its feature maps; H and W divisible by 32."""
+        with _single_values(self.decoder, x_BCHW):
+            return self._forward(x_BCHW, features)
+
+    def _forward(self, x_BCHW: Tensor, features: list[Tensor]) -> Tensor:
         if self.name == "pan" and not torch.compiler.is_compiling() and min(x_BCHW.shape[-2:]) < 128:
             raise InputError(f"decoder 'pan' pools the coarsest map three times: images of 128 px or more, not {tuple(x_BCHW.shape[-2:])}")
         return self._run(self.decoder, x_BCHW, features)
@@ -170,6 +189,26 @@ def resize(x_BCHW: Tensor, height: int, width: int) -> Tensor:
 
 class _Misfit(Exception):
     """A decoder cannot work on these feature maps."""
+
+
+@contextlib.contextmanager
+def _single_values(decoder: nn.Module, x_BCHW: Tensor) -> Iterator[None]:
+    """Let norms behind a global pooling use their running statistics while a batch of one image trains: one value has no variance."""
+    if not decoder.training or x_BCHW.shape[0] > 1:
+        yield
+        return
+    pooled = [
+        m for m in decoder.modules() if isinstance(m, nn.Sequential) and any(isinstance(c, nn.AdaptiveAvgPool2d) for c in m.children())
+    ]
+    pooled += [m for m in decoder.modules() if isinstance(m, FPABlock)]  # halves the coarsest map three times, down to one pixel
+    norms = [m for part in pooled for m in part.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 def _levels(strides: Sequence[int]) -> list[int | None]:

@@ -18,13 +18,13 @@ class DenoisingHead(Head):
     """Residual denoiser (Zhang et al. 2017, DnCNN: the network predicts the noise).
 
     The decoder's features say what is there; a short branch of 3x3 convolutions that also reads every pixel of the image itself
-    says what is noise. As in FFDNet (Zhang et al. 2018) the branch works on 2x2 pixels folded into channels, which loses nothing and costs a
-    quarter. Its last layer starts at zero, so that a new head returns its input.
+    says what is noise. As in FFDNet (Zhang et al. 2018) the branch works on 2x2 pixels folded into channels, which loses nothing
+    and costs a quarter. Its last layer starts at zero, so that a new head returns its input.
     """
 
     kind: ClassVar[Literal["denoising"]] = "denoising"
 
-    def __init__(self, decoder: str = "unet", *, share: bool = True, width: int = 48, depth: int = 4) -> None:
+    def __init__(self, decoder: str = "unet", *, share: bool = True, width: int = 32, depth: int = 4) -> None:
         """Describe the head.
 
         Args:

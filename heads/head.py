@@ -44,6 +44,8 @@ class Head(nn.Module):
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
     """Bring ``classes`` (a number, or names) into names, and refuse empty, doubled or none."""
+    if isinstance(classes, str):
+        raise InputError(f"classes must be a number or a list of names, not the text '{classes}': write ['{classes}']")
     names = tuple(str(i) for i in range(classes)) if isinstance(classes, int) else tuple(str(c) for c in classes)
     if not names:
         raise InputError("a head needs one class or more")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from umsrep.errors import InputError
@@ -34,7 +34,9 @@ def restore(state: dict[str, Any], module: nn.Module, ema: ModelEmaV3 | None, op
             ema.module.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the checkpoint does not fit this configuration ({str(error).splitlines()[0]}); use the config.yaml of the run") from error
+        raise InputError(
+            f"the checkpoint does not fit this configuration ({str(error).splitlines()[0]}); use the config.yaml of the run"
+        ) from error
 
 
 def save(output: Path, state: dict[str, Any]) -> None:
@@ -64,5 +66,7 @@ def load(output: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise InputError(f"{path}: damaged checkpoint ({str(error).splitlines()[0] if str(error) else type(error).__name__}); delete it to start over") from error
+        raise InputError(
+            f"{path}: damaged checkpoint ({str(error).splitlines()[0] if str(error) else type(error).__name__}); delete it to start over"
+        ) from error
     return state

@@ -202,7 +202,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
     else:
         from rich.table import Table
 
-        print(f"{report['data']}: {report['rows']} rows; annotations: {', '.join(f'{k} {v}' for k, v in report['annotated'].items()) or 'none'}")
+        annotated = ", ".join(f"{k} {v}" for k, v in report["annotated"].items())
+        print(f"{report['data']}: {report['rows']} rows; annotations: {annotated or 'none'}")
         table = Table("split", "site", "rows", "patients", "masks", "labels")
         for entry in report["groups"]:
             labels = ", ".join(f"{k} {v}" for k, v in entry["labels"].items())
@@ -221,7 +222,9 @@ def _finetune(arguments: argparse.Namespace) -> None:
     from accelerate import PartialState
 
     if PartialState().is_main_process:
-        _print_metrics({f"{n} ({s})": m for s, every in (("validation", report.validation), ("test", report.test)) for n, m in every.items()})
+        _print_metrics(
+            {f"{n} ({s})": m for s, every in (("validation", report.validation), ("test", report.test)) for n, m in every.items()}
+        )
         print(f"\nRun folder: {report.output}\nModel (epoch {report.epoch}): {report.model}")
 
 
@@ -240,8 +243,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
                 raise InputError(f"--targets.{name}: unknown key '{key}'{nearest(str(key), known)}")
         column = values.get("column")
         targets[name] = Target(tuple(column) if isinstance(column, list) else column, values.get("map") or {})
+    model = MultiTaskModel.from_pretrained(arguments.model)
     metrics = evaluate(
-        MultiTaskModel.from_pretrained(arguments.model),
+        model,
         arguments.data,
         split=arguments.split,
         split_column=arguments.split_column,
@@ -252,6 +256,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         workers=arguments.workers,
     )
+    if arguments.tasks is None and (left_out := [name for name in model.heads if name not in metrics]):
+        print(f"umsrep: not evaluated, as this data is not annotated for them: {', '.join(left_out)}", file=sys.stderr)
     if arguments.json == "-":
         _print_json(plain(metrics))
         return
@@ -288,7 +294,9 @@ def _export(arguments: argparse.Namespace) -> None:
 def _publish(arguments: argparse.Namespace) -> None:
     from umsrep.zoo import hub
 
-    print(hub.push(arguments.folder, arguments.repo, private=arguments.private, revision=arguments.revision, commit_message=arguments.message))
+    print(
+        hub.push(arguments.folder, arguments.repo, private=arguments.private, revision=arguments.revision, commit_message=arguments.message)
+    )
 
 
 # ---- printing ------------------------------------------------------------------------------------------------------
@@ -320,5 +328,10 @@ def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:
     table = Table("head", "metric", "value")
     for name, values in metrics.items():
         for number, (metric, value) in enumerate(values.items()):
-            table.add_row(name if number == 0 else "", metric, f"{value:.0f}" if metric == "n" else f"{value:.4f}", end_section=number == len(values) - 1)
+            table.add_row(
+                name if number == 0 else "",
+                metric,
+                f"{value:.0f}" if metric == "n" else f"{value:.4f}",
+                end_section=number == len(values) - 1,
+            )
     _stdout().print(table)

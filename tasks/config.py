@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser
 
 from umsrep.errors import InputError, nearest
 from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
@@ -96,7 +96,7 @@ class TaskConfig:
         kind: denoising, segmentation or classification.
         weight: Factor of its loss (with balancing fixed).
         noise: Denoising: gaussian, speckle, poisson or mixed.
-        level: Denoising: strength in 8-bit grey levels, one number or [low, high].
+        level: Denoising: strength in 8-bit grey levels, one number or [low, high] (validated and tested at the middle).
         classes: Segmentation, classification: names, in the order of mask values.
         target: Default column of the target; several for labels that occur together.
         multi_label: Classes may occur together.
@@ -230,7 +230,9 @@ class FineTuneConfig:
     def __post_init__(self) -> None:
         """Check what types cannot say."""
         if self.schema_version > SCHEMA_VERSION:
-            raise InputError(f"config: schema_version {self.schema_version} is newer than this umsrep reads ({SCHEMA_VERSION}); upgrade umsrep")
+            raise InputError(
+                f"config: schema_version {self.schema_version} is newer than this umsrep reads ({SCHEMA_VERSION}); upgrade umsrep"
+            )
         if not self.tasks:
             raise InputError("config: no tasks")
         if not self.data:
@@ -333,7 +335,7 @@ def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> Fin
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(FineTuneConfig, "run")
     try:
-        parsed = parser.instantiate_classes(parser.parse_object(Namespace(run=Namespace(**values)).as_dict()))
+        parsed = parser.instantiate_classes(parser.parse_object({"run": dict(values)}))
     except (ArgumentError, TypeError) as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None

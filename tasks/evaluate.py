@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
 from umsrep.tasks.classification import Classification
-from umsrep.tasks.data.dataset import JointDataset, Source, Target, collate
-from umsrep.tasks.data.manifest import load_manifest
+from umsrep.tasks.data.dataset import MASK_COLUMN, JointDataset, Source, Target, collate
+from umsrep.tasks.data.manifest import Manifest, load_manifest
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.progress import track
@@ -92,7 +92,9 @@ def collect(
     return result
 
 
-def summarise(rows: Rows, tasks: Mapping[str, Task], thresholds: Mapping[str, Sequence[float] | None] | None = None) -> dict[str, dict[str, float]]:
+def summarise(
+    rows: Rows, tasks: Mapping[str, Task], thresholds: Mapping[str, Sequence[float] | None] | None = None
+) -> dict[str, dict[str, float]]:
     """Return each task's metrics, and ``n``, its rows; classification at the given decision thresholds."""
     result = {}
     for name, values in rows.items():
@@ -201,7 +203,7 @@ def evaluation_set(
     targets = dict(targets or {})
     for name in (*targets, *(tasks or ())):
         model.check_tasks([name])
-    chosen = list(tasks) if tasks is not None else [name for name in every if has_columns(name, every[name], manifest.columns, targets)]
+    chosen = list(tasks) if tasks is not None else [name for name in every if annotates(name, every[name], manifest, targets)]
     rows = manifest.rows(split, split_column)
     source = Source(manifest, rows, chosen, targets)
     dataset = JointDataset([source], {name: every[name] for name in chosen}, model.encoder.contract, seed=seed)
@@ -215,15 +217,23 @@ def evaluation_set(
     return dataset
 
 
-def has_columns(name: str, task: Task, columns: Mapping[str, Any], targets: Mapping[str, Target]) -> bool:
-    """Tell whether a manifest has the columns of a task's target; a column that was asked for by name must be there (an error later)."""
-    given = targets.get(name, Target()).column
-    if given is not None or isinstance(task, Denoising):
+def annotates(name: str, task: Task, manifest: Manifest, targets: Mapping[str, Target]) -> bool:
+    """Tell whether a manifest is annotated for a task, for callers that named no tasks.
+
+    A target that was configured counts as there (its absence is an error later). Without one, a ``label`` column that holds none of
+    the task's classes annotates something else; if it holds some, the others are an error later.
+    """
+    target = targets.get(name, Target())
+    if target.column is not None or isinstance(task, Denoising):
         return True
     if isinstance(task, Segmentation):
-        wanted = [f"mask_file_name.{c}" for c in task.classes] if task.multi_label else ["mask_file_name"]
-        return all(c in columns for c in wanted)
-    return "label" in columns
+        wanted = [f"{MASK_COLUMN}.{c}" for c in task.classes] if task.multi_label else [MASK_COLUMN]
+        return all(c in manifest.columns for c in wanted)
+    assert isinstance(task, Classification)
+    values = {
+        part.strip() for value in set(manifest.columns.get("label", ())) for part in (value.split("|") if task.multi_label else [value])
+    }
+    return any(target.map.get(value, value) in task.classes for value in values)
 
 
 def move(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import warnings
 from pathlib import Path
 
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn import functional as F
 
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.model import MultiTaskModel
@@ -17,23 +21,44 @@ FORMATS = ("onnx", "torch")
 _OPSET = 18
 
 
-class _Ordered(nn.Module):
-    """The model with its outputs as a tuple: exporters lose a dict's keys."""
+class _Graph(nn.Module):
+    """The model as exporters want it: outputs as a tuple (a dict's keys are lost), sizes that stay symbolic.
+
+    Padding and cropping are written as index look-ups: slices would make the exporter decide whether a size is a multiple of 32.
+    """
 
     def __init__(self, model: MultiTaskModel) -> None:
         super().__init__()
         self.model = model
+        self.step = model.step
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.model(image)
-        return tuple(outputs[name] for name in self.model.heads)
+        model, names = self.model, list(self.model.heads)
+        height, width = image.shape[-2:]
+        rows, columns = (torch.arange((n + self.step - 1) // self.step * self.step).clamp(max=n - 1) for n in (height, width))
+        padded = image[:, :, rows][:, :, :, columns]
+        features, embedding = model.encode(padded, names)
+        outputs = model.run_heads(padded, features, embedding, dict.fromkeys(names))
+        cropped = (torch.arange(height), torch.arange(width))
+        return tuple(o.index_select(2, cropped[0]).index_select(3, cropped[1]) if o.ndim == 4 else o for o in (outputs[n] for n in names))
+
+
+class _StaticSame(nn.Conv2d):
+    """timm's TensorFlow "same" convolution for inputs that its stride divides, as all are here: the padding is a constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sizes = zip(self.kernel_size, self.stride, self.dilation, strict=True)
+        vertical, horizontal = (max(d * (k - 1) + 1 - s, 0) for k, s, d in sizes)
+        x = F.pad(x, (horizontal // 2, horizontal - horizontal // 2, vertical // 2, vertical - vertical // 2))
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 def export(model: MultiTaskModel, path: Path, format: str = "onnx") -> Path:
     """Export all heads as one graph.
 
-    The input is ``image`` [B, C, H, W] as the contract gives it; outputs bear the heads' names and hold what `MultiTaskModel.forward`
-    returns. The contract, the heads and their order are in the file's metadata (ONNX: ``umsrep``; torch: extra file ``umsrep.json``).
+    The input is ``image`` [B, C, H, W] as the contract gives it, with H and W above 32; outputs bear the heads' names and hold what
+    `MultiTaskModel.forward` returns. The contract, the heads and their order are in the file's metadata (ONNX:
+    ``umsrep``; torch: extra file ``umsrep.json``).
 
     Args:
         model: Exported in evaluation mode; left as it was.
@@ -57,46 +82,46 @@ def export(model: MultiTaskModel, path: Path, format: str = "onnx") -> Path:
             import onnxscript  # noqa: F401
         except ImportError as error:
             raise InputError(f"export to ONNX needs the package '{error.name}': pip install 'umsrep[onnx]'") from error
-    training = model.training
-    device = next(model.parameters()).device
-    model.eval().to("cpu")
     try:
         _export(model, path, format)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        model.train(training).to(device)
     return path
 
 
 def _export(model: MultiTaskModel, path: Path, format: str) -> None:
-    size = model.encoder.contract.size
-    height, width = size if isinstance(size, tuple) else (224, 224)
-    step = max(32, *model.encoder.strides)
-    # away from any multiple that could be taken for a constant
-    height, width = (-(-s // step) * step + step for s in (height, width))
-    image = torch.zeros(2, model.encoder.contract.channels, height, width)
     block = model.config()["umsrep"]
     metadata = json.dumps({"contract": block["contract"], "heads": block["heads"], "outputs": list(model.heads)})
-    shapes = {"image": {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}}
-    ordered = _Ordered(model).eval()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{'.pt2' if format == 'torch' else '.onnx'}")
+    graph = _Graph(copy.deepcopy(model).cpu().eval())
+    for module in graph.modules():
+        if isinstance(module, Conv2dSame):
+            module.__class__ = _StaticSame  # type: ignore[assignment]  # same fields, other forward
+    size = model.encoder.contract.size
+    height, width = (-(-s // model.step) * model.step + model.step for s in (size if isinstance(size, tuple) else (224, 224)))
+    image = torch.zeros(2, model.encoder.contract.channels, height, width)
+    # a single pixel at the coarsest map would be taken for a constant, so the graph starts above it
+    shapes = {"image": {0: Dim("batch"), 2: Dim("height", min=model.step + 1), 3: Dim("width", min=model.step + 1)}}
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{'.pt2' if format == 'torch' else '.onnx'}")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # both exporters warn of their own internals, nothing a user could act on
-        program = torch.export.export(ordered, (image,), dynamic_shapes=shapes)
         try:
             if format == "torch":
+                program = torch.export.export(graph, (image,), dynamic_shapes=shapes)
                 torch.export.save(program, temporary, extra_files={"umsrep.json": metadata})
             else:
-                names = {0: "batch", 2: "height", 3: "width"}
-                onnx_program = torch.onnx.export(
-                    program, (), input_names=["image"], output_names=list(model.heads), opset_version=_OPSET, dynamo=True, verbose=False
+                exported = torch.onnx.export(
+                    graph,
+                    (image,),
+                    input_names=["image"],
+                    output_names=list(model.heads),
+                    dynamic_shapes=shapes,
+                    opset_version=_OPSET,
+                    dynamo=True,
+                    verbose=False,
                 )
-                assert onnx_program is not None
-                onnx_program.model.metadata_props["umsrep"] = metadata
-                for axis, name in names.items():
-                    _rename_axis(onnx_program.model.graph.inputs[0], axis, name)
-                onnx_program.save(str(temporary))
+                assert exported is not None
+                exported.model.metadata_props["umsrep"] = metadata
+                exported.save(str(temporary))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -94,7 +93,7 @@ class MultiTaskModel(nn.Module):
         names = self.check_tasks(tasks)
         padded, size = self.pad(x_BCHW)
         features, embedding = self.encode(padded, names)
-        outputs = self.run_heads(padded, features, embedding, {name: None for name in names})
+        outputs = self.run_heads(padded, features, embedding, dict.fromkeys(names))
         return {name: out[..., : size[0], : size[1]] if out.ndim == 4 else out for name, out in outputs.items()}
 
     def check_tasks(self, tasks: Sequence[str] | None) -> list[str]:
@@ -107,16 +106,15 @@ class MultiTaskModel(nn.Module):
     def pad(self, x_BCHW: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Pad right and bottom with the edge pixels to what the strides need; returns the image and its size before."""
         height, width = x_BCHW.shape[-2:]
-        step = max(32, *self.encoder.strides) if self.decoders or self.dense_heads else max(self.encoder.strides)
-        bottom, right = -height % step, -width % step
-        if isinstance(bottom, int) and isinstance(right, int) and not bottom and not right:
+        bottom, right = -height % self.step, -width % self.step
+        if not bottom and not right:
             return x_BCHW, (height, width)
         return F.pad(x_BCHW, (0, right, 0, bottom), mode="replicate"), (height, width)
 
     @property
-    def dense_heads(self) -> list[str]:
-        """Names of the heads that give an image or a mask."""
-        return [name for name, head in self.heads.items() if not isinstance(head, ClassificationHead)]
+    def step(self) -> int:
+        """What height and width are padded to a multiple of."""
+        return max(32, *self.encoder.strides)
 
     def encode(self, padded_BCHW: Tensor, names: Iterable[str]) -> tuple[list[Tensor], Tensor | None]:
         """Run the encoder once, as far as these heads need it: the pyramid, and the embedding if one of them classifies."""
@@ -190,15 +188,23 @@ class MultiTaskModel(nn.Module):
         return {k: v for k, v in self.state_dict().items() if not k.startswith("encoder.")}
 
     def save_pretrained(self, folder: str | Path, *, card: str | None = None, half: bool = False) -> Path:
-        """Write the model folder: config.json, model.safetensors, heads.safetensors, README.md. Arguments as in `Encoder.save_pretrained`."""
+        """Write config.json, model.safetensors, heads.safetensors and README.md. Arguments as in `Encoder.save_pretrained`."""
         files = {hub.ENCODER_FILE: self.encoder.model.state_dict(), hub.HEADS_FILE: self.head_tensors()}
         return hub.write_folder(Path(folder), self.config(), files, card=card, half=half)
 
     def push_to_hub(
-        self, repo_id: str, *, private: bool = False, token: str | None = None, revision: str | None = None, commit_message: str | None = None
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
     ) -> str:
         """Save and upload to the Hugging Face Hub; returns the commit's address. Errors as in `umsrep.zoo.hub.push`."""
-        return hub.save_and_push(self.save_pretrained, repo_id, private=private, token=token, revision=revision, commit_message=commit_message)
+        return hub.save_and_push(
+            self.save_pretrained, repo_id, private=private, token=token, revision=revision, commit_message=commit_message
+        )
 
     @classmethod
     def from_pretrained(

@@ -77,8 +77,10 @@ def _write_one(out: Path, name: str, head: str, prediction: Prediction, picture:
         assert prediction.image is not None
         save_png(out / f"{name}.{head}.png", prediction.image)
         return {"image": f"{name}.{head}.png"}
-    assert prediction.mask is not None and prediction.probabilities is not None
-    mask, entry = prediction.mask, {}
+    assert prediction.mask is not None
+    assert prediction.probabilities is not None
+    mask = prediction.mask
+    entry: dict[str, Any] = {}
     if mask.ndim == 3:
         files = {}
         for label, plane in zip(prediction.classes, mask, strict=True):

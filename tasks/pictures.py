@@ -18,7 +18,9 @@ from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.step import joint_outputs
 
 # Okabe-Ito: told apart with any colour vision
-COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167]], dtype=np.uint8)
+COLOURS = np.array(
+    [[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167]], dtype=np.uint8
+)
 _KEY = {"segmentation": ("dice", "Dice"), "classification": ("auroc", "AUROC"), "denoising": ("psnr_gain", "PSNR gain (dB)")}
 
 

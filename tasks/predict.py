@@ -81,9 +81,8 @@ def predict(
     names = model.check_tasks(tasks)
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, not {batch_size}")
-    step = max(32, *model.encoder.strides)
-    if tile is not None and (tile < 2 * step or tile % step):
-        raise InputError(f"tile must be a multiple of {step} from {2 * step} on, not {tile}")
+    if tile is not None and (tile < 2 * model.step or tile % model.step):
+        raise InputError(f"tile must be a multiple of {model.step} from {2 * model.step} on, not {tile}")
     training = model.training
     model.eval()
     try:

@@ -65,7 +65,7 @@ def _cut_metrics(path: Path, epoch: int) -> None:
 
 def write_environment(output: Path, world_size: int, accelerator: Accelerator) -> None:
     """Write environment.json: processes, device, versions, git commit."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)
@@ -137,9 +137,8 @@ def write_report(report: Report, config: FineTuneConfig, model: MultiTaskModel) 
         for name, metrics in every.items()
     }
     training = (
-        f"Fine-tuned jointly by umsrep ({config.strategy}, {report.epoch} of {config.epochs} epochs chosen on validation, seed {config.seed}) on "
-        + ", ".join(f"`{Path(data.path).name}`" for data in config.data)
-        + "."
+        f"Fine-tuned jointly by umsrep ({config.strategy}, epoch {report.epoch} of {config.epochs} chosen on validation, "
+        f"seed {config.seed}) on " + ", ".join(f"`{Path(data.path).name}`" for data in config.data) + "."
     )
     card = build_card(report.output.name, hub.read_config(report.model), results=tables, training=training, location="FOLDER")
     (report.model / hub.CARD_FILE).write_text(card, encoding="utf-8")

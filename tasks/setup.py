@@ -11,8 +11,8 @@ from umsrep.tasks.classification import Classification, balanced_class_weights
 from umsrep.tasks.config import DataConfig, FineTuneConfig, make_head, make_targets, make_task
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
 from umsrep.tasks.data.manifest import Manifest, load_manifest
-from umsrep.tasks.evaluate import has_columns
-from umsrep.tasks.model import MultiTaskModel, head_from_config
+from umsrep.tasks.evaluate import annotates
+from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.task import Task
 from umsrep.zoo import Encoder, InputContract, hub
 
@@ -107,8 +107,11 @@ def _served(
     served = []
     for name, task in tasks.items():
         column = targets[name].column
-        columns = (column,) if isinstance(column, str) else column or ()
-        present = all(c in manifest.columns for c in columns) if columns and name not in own else has_columns(name, task, manifest.columns, own)
+        defaults = (column,) if isinstance(column, str) else column or ()
+        if name not in own and defaults:  # the task's own default column: this set serves it if it has such a column
+            present = all(c in manifest.columns for c in defaults)
+        else:
+            present = annotates(name, task, manifest, own)
         if present:
             served.append(name)
     return served

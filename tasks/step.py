@@ -25,9 +25,15 @@ class JointStep(nn.Module):
     """
 
     def __init__(
-        self, model: MultiTaskModel, tasks: Mapping[str, Task], weights: Mapping[str, float], *, uncertainty: bool = False, frozen_norm: bool = False
+        self,
+        model: MultiTaskModel,
+        tasks: Mapping[str, Task],
+        weights: Mapping[str, float],
+        *,
+        uncertainty: bool = False,
+        frozen_norm: bool = False,
     ) -> None:
-        """Set up; ``weights`` are factors of the tasks' losses, ``frozen_norm`` keeps all the encoder's norms at their stored statistics."""
+        """Set up; ``weights`` are factors of the losses, ``frozen_norm`` keeps the encoder's norms at their stored statistics."""
         super().__init__()
         self.model = model
         self.tasks = dict(tasks)
@@ -71,7 +77,7 @@ class JointStep(nn.Module):
 
 def joint_outputs(
     model: MultiTaskModel, batch: Mapping[str, Any], tasks: Mapping[str, Task], *, fill: bool = False, frozen_norm: bool = False
-) -> dict[str, tuple[Tensor, None | int]]:
+) -> dict[str, tuple[Tensor, int | None]]:
     """Run the tasks' heads on their annotated rows of a batch.
 
     Args:
@@ -86,7 +92,7 @@ def joint_outputs(
     """
     image = batch["image"]
     contract = model.encoder.contract
-    result: dict[str, tuple[Tensor, None | int]] = {}
+    result: dict[str, tuple[Tensor, int | None]] = {}
     clean: dict[str, Tensor | None] = {}
     fillers: dict[str, int | None] = {}
     for name, task in tasks.items():

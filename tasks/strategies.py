@@ -25,7 +25,9 @@ class Strategy:
         self.alone = config.train_heads
         self.tasks = list(config.tasks)
         frozen_always = config.strategy == "frozen" or self.alone is not None
-        self.thaw_step = total_steps + 1 if frozen_always else round(HEADS_FIRST * total_steps) if config.strategy == "heads-then-all" else 0
+        self.thaw_step = (
+            total_steps + 1 if frozen_always else round(HEADS_FIRST * total_steps) if config.strategy == "heads-then-all" else 0
+        )
 
     def changes(self, step: int) -> bool:
         """Tell whether other parts train from this step on than did before."""

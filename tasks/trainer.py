@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -26,12 +24,16 @@ from umsrep.tasks.classification import Classification, choose_thresholds
 from umsrep.tasks.config import FineTuneConfig, dump_config
 from umsrep.tasks.data.dataset import JointDataset, collate
 from umsrep.tasks.data.sampler import TaskAwareBatchSampler
+from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.evaluate import Rows, collect, move, selection_score, summarise
+from umsrep.tasks.launch import check_trackers, check_world_size
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.noise import level_range
 from umsrep.tasks.progress import say, track
 from umsrep.tasks.setup import build_model, build_sets, build_tasks
 from umsrep.tasks.step import JointStep, annotated_rows
 from umsrep.tasks.strategies import Strategy
+from umsrep.tasks.task import Task
 
 Metrics = dict[str, dict[str, float]]
 
@@ -95,24 +97,37 @@ class Trainer:
         sets = build_sets(config, self.model.encoder.contract)
         self.train_set, self.validation_set, self.test_set = sets
         self.tasks = build_tasks(config, self.train_set)
-        for dataset in sets:
+        for dataset in sets[1:]:
             if dataset is not None:
-                dataset.tasks = {name: task for name, task in self.tasks.items() if name in dataset.tasks}
+                dataset.tasks = {name: at_middle_level(task) for name, task in self.tasks.items() if name in dataset.tasks}
         trained = list(config.train_heads or self.tasks)
         self.trained_tasks = {name: self.tasks[name] for name in trained}
         self.train_set.tasks = self.trained_tasks
         self.sampler = TaskAwareBatchSampler(
-            {name: self.train_set.annotated[name] for name in trained}, config.batch_size, seed=config.seed, rank=self.rank, world_size=self.world
+            {name: self.train_set.annotated[name] for name in trained},
+            config.batch_size,
+            seed=config.seed,
+            rank=self.rank,
+            world_size=self.world,
         )
         self.steps_per_epoch = max(1, len(self.sampler) // config.optimiser.accumulate)
         self.total_steps = min(config.epochs * self.steps_per_epoch, config.max_steps or 10**12)
         weights = {name: config.tasks[name].weight for name in trained}
         self.step_module = JointStep(
-            self.model, self.trained_tasks, weights, uncertainty=config.balancing == "uncertainty", frozen_norm=config.batch_norm == "frozen"
+            self.model,
+            self.trained_tasks,
+            weights,
+            uncertainty=config.balancing == "uncertainty",
+            frozen_norm=config.batch_norm == "frozen",
         ).to(self.accelerator.device)
         self.model.to(memory_format=torch.channels_last)
         if self.world > 1 and self.accelerator.device.type == "cuda" and config.batch_norm == "clean":
-            self.step_module = cast(JointStep, nn.SyncBatchNorm.convert_sync_batchnorm(self.step_module))
+            self.step_module = cast(
+                JointStep,
+                nn.SyncBatchNorm.convert_sync_batchnorm(  # type: ignore[no-untyped-call]
+                    self.step_module
+                ),
+            )
             self.model = self.step_module.model
         self.strategy = Strategy(config, self.model, self.total_steps)
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
@@ -143,7 +158,12 @@ class Trainer:
     def _restore(self, state: dict[str, Any]) -> None:
         checkpoint.restore(state, self.step_module, self.ema, self.optimiser)
         self.step, self.epoch, self.seconds = state["step"], state["epoch"], state["seconds"]
-        self.best, self.best_epoch, self.stale, self.best_metrics = state["best"], state["best_epoch"], state["stale"], state["best_metrics"]
+        self.best, self.best_epoch, self.stale, self.best_metrics = (
+            state["best"],
+            state["best_epoch"],
+            state["stale"],
+            state["best_metrics"],
+        )
 
     def learning_rate(self, step: int) -> float:
         """Return the factor on the peak rate at a step: linear warm-up, then a cosine."""
@@ -202,8 +222,8 @@ class Trainer:
             pin_memory=device.type == "cuda",
         )
         names = list(self.trained_tasks)
-        sums = {name: 0.0 for name in names}
-        rows = {name: 0.0 for name in names}
+        sums = dict.fromkeys(names, 0.0)
+        rows = dict.fromkeys(names, 0.0)
         wrapped = self._wrap()
         accumulate = config.optimiser.accumulate
         images, started = 0, time.monotonic()
@@ -354,48 +374,9 @@ class Trainer:
         return report
 
 
-def check_trackers(names: list[str]) -> None:
-    """Refuse a tracker that Accelerate does not know or that is not installed (Accelerate would only warn)."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    from umsrep.errors import nearest
-
-    known = [str(k) for k in LOGGER_TYPE_TO_CLASS]
-    available = [str(getattr(t, "value", t)) for t in get_available_trackers()]
-    for name in names:
-        if name not in known:
-            raise InputError(f"unknown tracker '{name}'{nearest(name, known)}")
-        if name not in available:
-            raise InputError(f"tracker '{name}' is not installed: pip install {name}")
-
-
-def check_world_size(world: int, asked: int | None) -> None:
-    """Refuse to run with another number of processes than was asked for.
-
-    ``accelerate launch --cpu --num_processes 2`` silently runs one process, so the launcher's own command line counts as asking.
-
-    Raises:
-        InputError: with a command that works.
-    """
-    launched = asked or _launched_processes()
-    if launched is not None and launched != world:
-        raise InputError(
-            f"{launched} processes were asked for, but {world} run; for CPU processes: ACCELERATE_USE_CPU=true OMP_NUM_THREADS=1 accelerate launch "
-            f"--multi_gpu --num_processes {launched} --num_machines 1 --mixed_precision no --dynamo_backend no -m umsrep.tasks.finetune ..."
-        )
-
-
-def _launched_processes() -> int | None:
-    """Return --num_processes of the ``accelerate launch`` that started this process, if one did."""
-    try:
-        command = psutil.Process(os.getppid()).cmdline()
-    except psutil.Error:
-        return None
-    if not any("accelerate" in Path(word).name for word in command[:3]) or "launch" not in command[:4]:
-        return None
-    for word, after in zip(command, [*command[1:], ""], strict=True):
-        name, _, value = word.partition("=")
-        if name in ("--num_processes", "--num-processes", "-n"):
-            text = value or after
-            return int(text) if text.isdigit() else None
-    return None
+def at_middle_level(task: Task) -> Task:
+    """Return a denoising task with its level fixed at the middle of its range, for comparable validations; others as they are."""
+    if not isinstance(task, Denoising):
+        return task
+    low, high = level_range(task.level)
+    return Denoising(task.noise, (low + high) / 2, task.loss_name, task.ssim_weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 # Before torch, matplotlib and huggingface_hub are imported: they read these once.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

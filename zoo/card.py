@@ -17,7 +17,9 @@ from umsrep.zoo.presets import PRESETS
 RESEARCH_ONLY = "For research only. Not a medical device; never for diagnosis, treatment or any other clinical use."
 REQUIRED_SECTIONS = ("Input", "Architecture", "Results", "Use", "Limits", "Checksums")
 
-_TEMPLATE = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined).from_string(
+_TEMPLATE = jinja2.Environment(
+    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+).from_string(
     """---
 {{ metadata }}---
 # {{ name }}
@@ -114,7 +116,12 @@ def build_card(
         Markdown with YAML metadata.
     """
     block = config["umsrep"]
-    tags = ["umsrep", "medical-imaging", *([block["modality"]] if block.get("modality") else []), *sorted({h["kind"] for h in block["heads"].values()})]
+    tags = [
+        "umsrep",
+        "medical-imaging",
+        *([block["modality"]] if block.get("modality") else []),
+        *sorted({h["kind"] for h in block["heads"].values()}),
+    ]
     metadata: dict[str, Any] = {"library_name": "timm", "tags": tags}
     if license:
         metadata["license"] = license
@@ -167,7 +174,8 @@ def lint_card(text: str) -> Sequence[str]:
     else:
         try:
             metadata = yaml.safe_load(parts.group(1))
-            if not isinstance(metadata, dict) or "umsrep" not in (metadata.get("tags") or []):
+            tags = metadata.get("tags") if isinstance(metadata, dict) else None
+            if not isinstance(tags, list) or "umsrep" not in tags:
                 problems.append("metadata: tags must hold 'umsrep'")
             elif not metadata.get("license"):
                 problems.append("metadata: no license")

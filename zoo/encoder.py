@@ -30,7 +30,9 @@ class Encoder(nn.Module):
         modality: For whom the weights were trained ("cxr", "us", ...), or None.
     """
 
-    def __init__(self, model: nn.Module, *, arch: str, contract: InputContract, model_args: Mapping[str, Any], modality: str | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, *, arch: str, contract: InputContract, model_args: Mapping[str, Any], modality: str | None = None
+    ) -> None:
         """Wrap a timm model; use `create` or `from_pretrained` instead."""
         super().__init__()
         if not hasattr(model, "forward_intermediates") or not hasattr(model, "forward_head"):
@@ -135,7 +137,9 @@ class Encoder(nn.Module):
                 given[key] = adapt_channels(given[key], self.contract.channels)
         missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
         if missing or unexpected:
-            parts = [f"{len(names)} {what} (first: {names[0]})" for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+            parts = [
+                f"{len(names)} {what} (first: {names[0]})" for what, names in (("missing", missing), ("unexpected", unexpected)) if names
+            ]
             raise InputError(f"{where}: weights do not fit {self.arch}: {', '.join(parts)}")
         for key, value in given.items():
             if value.shape != own[key].shape:
@@ -193,7 +197,9 @@ class Encoder(nn.Module):
     def config(self) -> dict[str, Any]:
         """Return config.json's content without checksums: timm's own keys and the ``umsrep`` block."""
         height, width = self.contract.size if isinstance(self.contract.size, tuple) else (224, 224)
-        as_tuple = {n: list(v) if isinstance(v := getattr(self.contract, n), tuple) else [v] * self.contract.channels for n in ("mean", "std")}
+        as_tuple = {
+            n: list(v) if isinstance(v := getattr(self.contract, n), tuple) else [v] * self.contract.channels for n in ("mean", "std")
+        }
         return {
             "architecture": self.arch,
             "num_classes": 0,
@@ -229,10 +235,18 @@ class Encoder(nn.Module):
         return hub.write_folder(Path(folder), self.config(), {hub.ENCODER_FILE: self.model.state_dict()}, card=card, half=half)
 
     def push_to_hub(
-        self, repo_id: str, *, private: bool = False, token: str | None = None, revision: str | None = None, commit_message: str | None = None
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
     ) -> str:
         """Save and upload to the Hugging Face Hub; returns the commit's address. Errors as in `hub.push`."""
-        return hub.save_and_push(self.save_pretrained, repo_id, private=private, token=token, revision=revision, commit_message=commit_message)
+        return hub.save_and_push(
+            self.save_pretrained, repo_id, private=private, token=token, revision=revision, commit_message=commit_message
+        )
 
 
 def adapt_channels(weight_OCkk: Tensor, channels: int) -> Tensor:
@@ -246,7 +260,9 @@ def adapt_channels(weight_OCkk: Tensor, channels: int) -> Tensor:
     return weight.to(weight_OCkk.dtype)
 
 
-def _build(arch: str, contract: InputContract, *, pretrained: bool, args: Mapping[str, Any] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+def _build(
+    arch: str, contract: InputContract, *, pretrained: bool, args: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, dict[str, Any]]:
     """Make the timm model without classifier; returns it and the arguments that config.json must repeat."""
     if not pretrained and not timm.is_model(arch):
         raise InputError(f"unknown arch '{arch}'{nearest(arch, timm.list_models())}")
@@ -254,10 +270,12 @@ def _build(arch: str, contract: InputContract, *, pretrained: bool, args: Mappin
         if args is None:
             args = _size_arguments(arch, contract)
         model = timm.create_model(arch, pretrained=pretrained, num_classes=0, in_chans=contract.channels, **args)
+        if pretrained:  # the folder's or repository's own arguments, which timm applied
+            args = {**(getattr(model, "pretrained_model_args", None) or {}), **args}
     except (TypeError, ValueError, RuntimeError, AssertionError, FileNotFoundError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"arch '{arch}' cannot be built with {contract.channels} channel(s) at size {contract.size}: {first}") from error
-    return cast(nn.Module, model), dict(args)
+    return model, dict(args)
 
 
 def _size_arguments(arch: str, contract: InputContract) -> dict[str, Any]:

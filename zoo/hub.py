@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -10,10 +11,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.utils import httpx
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the client that this hub version uses, httpx or httpx2
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -27,6 +34,21 @@ CONFIG_FILE = "config.json"
 ENCODER_FILE = "model.safetensors"
 HEADS_FILE = "heads.safetensors"
 CARD_FILE = "README.md"
+# timm.create_model's own keywords: a config may only hold arguments of the architecture
+_RESERVED = (
+    "cache_dir",
+    "checkpoint_path",
+    "exportable",
+    "features_only",
+    "in_chans",
+    "no_jit",
+    "num_classes",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_strict",
+    "scriptable",
+)
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -41,7 +63,10 @@ def resolve(
     """
     if name in PRESETS:
         return WEIGHTS / name
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError:  # no such user
+        folder = Path(name)
     if folder.is_dir():
         return folder
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -86,15 +111,26 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid JSON ({_first_line(error)})") from error
     block = config.get("umsrep") if isinstance(config, dict) else None
     if not isinstance(block, dict):
-        raise InputError(f"{path}: no 'umsrep' block; this is not an umsrep model (load timm weights with Encoder.create(arch='local-dir:...'))")
+        raise InputError(
+            f"{path}: no 'umsrep' block; this is not an umsrep model (load timm weights with Encoder.create(arch='local-dir:...'))"
+        )
     version = block.get("schema_version")
     if not isinstance(version, int) or version < 1:
         raise InputError(f"{path}: schema_version must be a whole number, not {version!r}")
     if version > SCHEMA_VERSION:
         raise InputError(f"{path}: schema_version {version} is newer than this umsrep reads ({SCHEMA_VERSION}); upgrade umsrep")
-    for key, kind in (("contract", dict), ("sha256", dict), ("heads", dict)):
-        if not isinstance(block.get(key), kind):
+    for key in ("contract", "sha256", "heads"):
+        if not isinstance(block.get(key), dict):
             raise InputError(f"{path}: umsrep.{key} is missing or not an object")
+    for file, checksum in block["sha256"].items():
+        if not isinstance(checksum, str):
+            raise InputError(f"{path}: umsrep.sha256 of {file} must be a text, not {checksum!r}")
+    arguments = config.get("model_args") or {}
+    if not isinstance(arguments, dict):
+        raise InputError(f"{path}: model_args must be an object, not {arguments!r}")
+    for key in arguments:
+        if key in _RESERVED:  # some of them would make timm open other files
+            raise InputError(f"{path}: model_args must not hold '{key}'")
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or ":" in architecture or "/" in architecture:
         raise InputError(f"{path}: architecture must be a plain timm name, not {architecture!r}")
@@ -160,7 +196,7 @@ def write_folder(
             stored = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
             if half:
                 stored = {k: _halve(k, v, stored) for k, v in stored.items()}
-            _replace(folder / name, lambda path, stored=stored: save_file(stored, path, metadata={"format": "pt"}))
+            _replace(folder / name, functools.partial(save_file, stored, metadata={"format": "pt"}))
             sums[name] = sha256(folder / name)
         if HEADS_FILE not in files and (folder / HEADS_FILE).exists():
             (folder / HEADS_FILE).unlink()  # a folder saved before with heads must not keep stale ones
@@ -169,14 +205,15 @@ def write_folder(
         _replace(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
         readme = card if card is not None else build_card(folder.name, config)
         _replace(folder / CARD_FILE, lambda path: path.write_text(readme, encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write the model folder ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:  # a full disk is the one or the other
+        raise InputError(f"{folder}: cannot write the model folder ({getattr(error, 'strerror', None) or error})") from error
     return folder
 
 
 def _halve(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     is_norm = f"{key.rpartition('.')[0]}.running_mean" in tensors
-    return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 and not is_norm else tensor
+    is_bias = "bias" in key.rpartition(".")[2]  # also Swin's relative_position_bias_table
+    return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 and not is_norm and not is_bias else tensor
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -231,7 +268,9 @@ def push(
         raise InputError(f"'{repo_id}' is no valid name of a repository: {_first_line(error)}") from error
     except HfHubHTTPError as error:
         code = error.response.status_code if error.response is not None else "?"
-        remedy = {401: "log in with `hf auth login` or pass a valid token", 403: "the token has no write right here"}.get(code, _first_line(error))
+        remedy = {401: "log in with `hf auth login` or pass a valid token", 403: "the token has no write right here"}.get(
+            code, _first_line(error)
+        )
         raise InputError(f"'{repo_id}' could not be published (HTTP {code}): {remedy}") from error
     except (httpx.HTTPError, OSError) as error:
         raise InputError(f"'{repo_id}' could not be published: {_first_line(error)}") from error
@@ -246,8 +285,3 @@ def save_and_push(save: Callable[[Path], Path], repo_id: str, **options: Any) ->
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def cast_to(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return the tensors with floating-point ones in ``dtype``."""
-    return {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}

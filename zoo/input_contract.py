@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -53,6 +54,7 @@ class InputContract:
 
     def __post_init__(self) -> None:
         """Bring lists (from JSON, YAML) into tuples and refuse impossible values."""
+        self._check_types()
         if isinstance(self.size, int):
             object.__setattr__(self, "size", (self.size, self.size))
         for name in ("size", "mean", "std", "window"):
@@ -77,8 +79,24 @@ class InputContract:
                 raise InputError(f"contract: {name} must be finite{' and above 0' if name == 'std' else ''}, not {value}")
         if self.unit == "HU" and self.window is None:
             raise InputError("contract: unit HU needs a window, for example window=(-1000, 400)")
-        if self.window is not None and not self.window[0] < self.window[1]:
+        if self.window is not None and not (
+            len(self.window) == 2 and all(map(math.isfinite, self.window)) and self.window[0] < self.window[1]
+        ):
             raise InputError(f"contract: window must be (low, high) with low < high, not {self.window}")
+
+    def _check_types(self) -> None:
+        """Refuse values of a wrong type: they may come from somebody's config.json."""
+        for name, kinds in (("channels", int), ("unit", str), ("resize", str)):
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise InputError(f"contract: {name} must be {'a whole number' if kinds is int else 'a text'}, not {value!r}")
+        for name in ("mean", "std", "window", "size"):
+            value = getattr(self, name)
+            if value is None and name in ("window", "size"):
+                continue
+            values = value if isinstance(value, list | tuple) else (value,) if name != "window" else (None,)
+            if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+                raise InputError(f"contract: {name} must be made of numbers, not {value!r}")
 
     # ---- dict round trip -------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
@@ -246,7 +264,8 @@ def _read(source: Source, name: str) -> np.ndarray:
     if isinstance(source, str | Path):
         array = _read_file(Path(source), name)
     elif isinstance(source, Image.Image):
-        array = _from_pil(source, name)
+        with _readable(name):  # Pillow may read the pixels only now
+            array = _from_pil(source, name)
     elif isinstance(source, np.ndarray):
         array = source
     else:
@@ -263,20 +282,31 @@ def _read(source: Source, name: str) -> np.ndarray:
 def _read_file(path: Path, name: str) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{name}: no such file")
-    try:
+    with _readable(name):
         if path.suffix.lower() == ".npy":
             return np.asarray(np.load(path, allow_pickle=False))
         with Image.open(path) as image:
             return _from_pil(image, name)
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Turn what Pillow and numpy raise on a damaged file into one error that names it."""
+    try:
+        yield
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: not an image that can be read (PNG, JPEG, TIFF, BMP or .npy)") from error
     except InputError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: damaged or unreadable image ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
+        raise InputError(
+            f"{name}: damaged or unreadable image ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
 
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise InputError(f"{name}: {frames} frames in one file; save each as an image of its own")
     mode = image.mode
     if mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")

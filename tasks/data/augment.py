@@ -7,8 +7,8 @@ import math
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as TF
 from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
 from umsrep.errors import InputError
 
@@ -63,7 +63,9 @@ class Augment:
             }
             unit_CHW = TF.affine(unit_CHW, **move, interpolation=InterpolationMode.BILINEAR, fill=[0.0])
             masks = {
-                name: TF.affine(mask[None] if mask.ndim == 2 else mask, **move, interpolation=InterpolationMode.NEAREST, fill=[IGNORE]).reshape(mask.shape)
+                name: TF.affine(
+                    mask[None] if mask.ndim == 2 else mask, **move, interpolation=InterpolationMode.NEAREST, fill=[IGNORE]
+                ).reshape(mask.shape)
                 for name, mask in masks.items()
             }
         mean = unit_CHW.mean()

@@ -127,7 +127,8 @@ class JointDataset(Dataset[Any]):
             other = image_size(manifest.file(column, row))
             if size is not None and other is not None and size != other:
                 raise InputError(
-                    f"{manifest.where(row)}: {column} '{manifest.columns[column][row]}' is {other[0]}x{other[1]} pixels, the image {size[0]}x{size[1]}"
+                    f"{manifest.where(row)}: {column} '{manifest.columns[column][row]}' is {other[0]}x{other[1]} pixels, "
+                    f"the image {size[0]}x{size[1]}"
                 )
 
     def __len__(self) -> int:
@@ -248,7 +249,9 @@ def _mapped(value: str, target: Target, name: str, task: Classification, manifes
 
 def _several_columns(name: str, task: Classification, manifest: Manifest, row: int, columns: Sequence[str]) -> np.ndarray | None:
     if len(columns) != len(task.classes) or not task.multi_label:
-        raise InputError(f"task '{name}': {len(columns)} target columns need multi_label and one class each, in order ({', '.join(task.classes)})")
+        raise InputError(
+            f"task '{name}': {len(columns)} target columns need multi_label and one class each, in order ({', '.join(task.classes)})"
+        )
     values = []
     for column in columns:
         text = manifest.column(column)[row]
@@ -278,5 +281,7 @@ def _read_mask(path: Path, where: str) -> np.ndarray:
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"{where} '{path.name}': damaged or unreadable mask ({str(error).splitlines()[0] if str(error) else error})") from error
+        raise InputError(
+            f"{where} '{path.name}': damaged or unreadable mask ({str(error).splitlines()[0] if str(error) else error})"
+        ) from error
     return array.astype(np.uint8) if array.dtype == bool else array

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,9 @@ def inspect(data: str | Path, *, split_column: str = "split") -> dict[str, Any]:
 
 def _problems(manifest: Manifest, masks: list[str], split_column: str) -> list[str]:
     problems: list[str] = []
-    for check in [lambda: manifest.check_patients(split_column), *(lambda s=s: manifest.rows(s, split_column) for s in SPLITS)]:
+    checks: list[Callable[[], object]] = [functools.partial(manifest.check_patients, split_column)]
+    checks += [functools.partial(manifest.rows, split, split_column) for split in SPLITS]
+    for check in checks:
         try:
             check()
         except InputError as error:

@@ -35,7 +35,9 @@ def load_medmnist(path: str | Path) -> Manifest:
             for part, split in _PARTS.items():
                 pixels, targets = archive[f"{part}_images"], archive[f"{part}_labels"]
                 if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or targets.ndim != 2 or len(pixels) != len(targets):
-                    raise InputError(f"{path}: {part}_images {pixels.dtype} {pixels.shape} and {part}_labels {targets.shape} are not a 2-D MedMNIST set")
+                    raise InputError(
+                        f"{path}: {part}_images {pixels.dtype} {pixels.shape} and {part}_labels {targets.shape} are not a 2-D MedMNIST set"
+                    )
                 images.append(pixels)
                 labels.append(targets)
                 columns["file_name"] += [f"{part}/{i}" for i in range(len(pixels))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead
 from umsrep.zoo import Encoder, InputContract
 
-SIZES = {"channels": [8], "strides": [2], "in_channels": 1, "embedding_dim": 5}
+SIZES: dict[str, Any] = {"channels": [8], "strides": [2], "in_channels": 1, "embedding_dim": 5}
 
 
 @pytest.fixture(scope="module", params=["resnet18", "tf_efficientnet_lite0", "vit_tiny_patch16_224"])

@@ -10,11 +10,9 @@ from umsrep.errors import InputError
 from umsrep.heads import HEADS, ClassificationHead, DenoisingHead, Head, SegmentationHead
 from umsrep.heads.head import class_names
 
-SIZES = {"channels": [8, 16], "strides": [2, 4], "in_channels": 1, "embedding_dim": 16}
-
 
 def test_the_registry_knows_each_head_by_its_kind() -> None:
-    assert HEADS == {"denoising": DenoisingHead, "segmentation": SegmentationHead, "classification": ClassificationHead}
+    assert dict(HEADS) == {"denoising": DenoisingHead, "segmentation": SegmentationHead, "classification": ClassificationHead}
     assert all(kind == head.kind and issubclass(head, Head) for kind, head in HEADS.items())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -30,7 +32,7 @@ def test_conformance(encoder: Encoder, head) -> None:
     check_head(head(), encoder)
 
 
-def sizes(encoder: Encoder) -> dict:
+def sizes(encoder: Encoder) -> dict[str, Any]:
     """What `build` takes."""
     return {
         "channels": encoder.channels,

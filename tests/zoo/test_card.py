@@ -31,15 +31,18 @@ CONFIG = {
 
 def test_card_says_what_was_measured_and_for_what() -> None:
     results = {"Test split": {"dice": 0.951234, "patients": 12, "note": "one site"}}
-    text = build_card("my-model", CONFIG, results=results, license="apache-2.0", limits="Only adults.", training="Trained on X.", location="org/my-model")
+    said = {"limits": "Only adults.", "training": "Trained on X."}
+    text = build_card("my-model", CONFIG, results=results, license="apache-2.0", location="org/my-model", **said)
     assert RESEARCH_ONLY in text
-    for wanted in ("# my-model", "| dice | 0.9512 |", "| patients | 12 |", "| note | one site |", "Only adults.", "Trained on X.", "| size | [96, 96] |"):
+    rows = ("| dice | 0.9512 |", "| patients | 12 |", "| note | one site |", "| size | [96, 96] |")
+    for wanted in ("# my-model", *rows, *said.values()):
         assert wanted in text, wanted
     assert "in_chans=2" in text
     assert "| lungs | segmentation | classes=['background', 'lung'] |" in text
     assert f"| model.safetensors | `{'ab' * 32}` |" in text
     metadata = yaml.safe_load(text.split("---\n")[1])
-    assert metadata == {"library_name": "timm", "license": "apache-2.0", "tags": ["umsrep", "medical-imaging", "cxr", "denoising", "segmentation"]}
+    tags = ["umsrep", "medical-imaging", "cxr", "denoising", "segmentation"]
+    assert metadata == {"library_name": "timm", "license": "apache-2.0", "tags": tags}
     assert not lint_card(text)
 
 
@@ -79,7 +82,7 @@ def test_every_preset_has_a_clean_card() -> None:
 
 
 def test_reading_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neither a preset nor a folder with a README.md"):
+    with pytest.raises(InputError, match=r"neither a preset nor a folder with a README\.md"):
         read_card(str(tmp_path))
     with pytest.raises(InputError, match=r"'absent\.md' is neither"):
         read_card("absent.md")

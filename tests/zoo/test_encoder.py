@@ -195,7 +195,8 @@ def test_weights_that_do_not_fit_change_nothing(
 def test_weights_that_are_absent_pickled_or_damaged(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
     (tmp_path / "w.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{broken}" + bytes(50))
-    for name, message in (("none.safetensors", "no such weights file"), ("w.pth", "only .safetensors is read"), ("w.safetensors", "damaged")):
+    wrong = {"none.safetensors": "no such weights file", "w.pth": "only .safetensors is read", "w.safetensors": "damaged"}
+    for name, message in wrong.items():
         with pytest.raises(InputError, match=f"{name}: {message}"):
             Encoder.create("resnet18", contract=InputContract(), weights=tmp_path / name)
 

@@ -109,7 +109,7 @@ def test_hounsfield_window_maps_and_saturates(dtype: Any) -> None:
 
 def test_a_window_in_stored_units_applies_to_every_unit() -> None:
     values = UNIT.replace(window=(50, 150)).load(RAMP).flatten()
-    assert (values[50], values[100], values[150], values[255], values[0]) == (0, 0.5, 1, 1, 0)
+    assert values[[50, 100, 150, 255, 0]].tolist() == [0, 0.5, 1, 1, 0]
 
 
 # ---- channels ----------------------------------------------------------------------------------------------------------
@@ -185,9 +185,9 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
             cut = tmp_path / f"cut-{length}{whole.suffix}"
             cut.write_bytes(content[:length])
             refuses(UNIT, cut, rf"{cut.name}: (damaged or unreadable image|not an image that can be read)")
-    content = bytearray((tmp_path / "whole.png").read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    (tmp_path / "flipped.png").write_bytes(content)
+    flipped = bytearray((tmp_path / "whole.png").read_bytes())
+    flipped[len(flipped) // 2] ^= 0xFF
+    (tmp_path / "flipped.png").write_bytes(flipped)
     refuses(UNIT, tmp_path / "flipped.png", r"flipped\.png: damaged")
     (tmp_path / "text.png").write_text("not an image", encoding="utf-8")
     refuses(UNIT, tmp_path / "text.png", r"text\.png: not an image")
@@ -248,7 +248,10 @@ def test_stretch_is_antialiased() -> None:
     torch.testing.assert_close(constant, torch.full((1, 8, 16), 77 / 255), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("height", "width", "inner"), [(40, 20, (32, 16)), (20, 40, (16, 32)), (10, 10, (32, 32)), (1000, 8, (32, 1)), (32, 32, (32, 32))])
+@pytest.mark.parametrize(
+    ("height", "width", "inner"),
+    [(40, 20, (32, 16)), (20, 40, (16, 32)), (10, 10, (32, 32)), (1000, 8, (32, 1)), (32, 32, (32, 32))],
+)
 def test_pad_keeps_the_aspect_and_fills_right_and_bottom(height: int, width: int, inner: tuple[int, int]) -> None:
     contract = InputContract(size=32, resize="pad")
     assert contract.inner_size(height, width) == inner
@@ -326,7 +329,7 @@ def test_a_contract_survives_json_and_undoes_itself(contract: InputContract) -> 
         (torch.zeros(2, 3, 8, 8), r"^row 7: 3 channels, but the contract says 1$"),
         (torch.full((2, 1, 8, 8), torch.nan), r"^row 7: NaN or infinite pixels$"),
         (torch.tensor([0.0, torch.inf]).reshape(1, 1, 1, 2), "NaN or infinite pixels"),
-        (torch.full((2, 1, 8, 8), 255.0), r"values from 128 to 128 after undoing mean and std, but the contract says 0 to 1; load images with contract.load"),
+        (torch.full((2, 1, 8, 8), 255.0), r"values from 128 to 128 after undoing mean and std, .*; load images with contract\.load"),
         (torch.full((2, 1, 8, 8), -1.01), "values from -0.005"),
     ],
 )

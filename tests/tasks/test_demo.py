@@ -1,0 +1,45 @@
+"""The demo runs the main job end to end; here on fewer spectra and fewer epochs than a user sees."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from umsrep.errors import InputError
+from umsrep.tasks import demo
+from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.model import MultiTaskModel
+
+
+def test_demo_leaves_a_model_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = demo.demo_config
+
+    def short(data: Path, output: Path) -> FineTuneConfig:
+        return dataclasses.replace(full(data, output), epochs=1)
+
+    monkeypatch.setattr(demo, "SPECTRA", 63)
+    monkeypatch.setattr(demo, "demo_config", short)
+    output = tmp_path / "demo"
+    report = demo.run_demo(output)
+    assert set(report.test) == {"denoising", "envelope", "flow"}
+    for name in ("samples.png", "curves.png"):
+        with Image.open(output / name) as picture:
+            assert min(picture.size) > 200
+    assert json.loads((output / "report.json").read_text())["epoch"] == 1
+    model = MultiTaskModel.from_pretrained(report.model)
+    example = next((output / "examples").iterdir())
+    prediction = model.predict([example])[0]
+    assert prediction["flow"].label in demo.doppler.FLOWS
+    again = demo.run_demo(output)  # an earlier demo is replaced, and the same seed gives the same model
+    assert again.score == report.score
+
+
+def test_demo_never_deletes_what_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something other than an earlier demo"):
+        demo.run_demo(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"

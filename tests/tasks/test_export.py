@@ -1,0 +1,77 @@
+"""Exported graphs give what the model gives, at any batch and size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from umsrep.errors import InputError
+from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
+from umsrep.tasks.model import MultiTaskModel
+from umsrep.zoo import Encoder, InputContract
+
+SHAPES = [(1, 1, 64, 64), (3, 1, 97, 131), (2, 1, 33, 64)]
+
+
+@pytest.fixture(scope="module")
+def model() -> MultiTaskModel:
+    """Return a model whose every output depends on the input: new denoising heads return theirs unchanged."""
+    torch.manual_seed(0)
+    encoder = Encoder.create("tf_efficientnet_lite0", contract=InputContract(size=64))
+    made = MultiTaskModel(
+        encoder,
+        {"denoising": DenoisingHead(), "lungs": SegmentationHead(["background", "lung"]), "pneumonia": ClassificationHead(["no", "yes"])},
+    )
+    torch.nn.init.normal_(made.heads["denoising"].branch[-1].weight, std=0.05)
+    with torch.no_grad():
+        made.train()(torch.randn(8, 1, 64, 64))  # running statistics that are not 0 and 1
+    return made.eval()
+
+
+def check_parity(model: MultiTaskModel, run, shape: tuple[int, ...]) -> None:
+    """Compare a graph's outputs, in the heads' order, with the model's."""
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted = model(x)
+    for name, out in zip(model.heads, run(x), strict=True):
+        assert out.shape == tuple(wanted[name].shape)
+        np.testing.assert_allclose(out, wanted[name].numpy(), atol=1e-4)
+        assert np.std(out) > 0
+
+
+def test_torch_export(model: MultiTaskModel, tmp_path: Path) -> None:
+    model.train()
+    path = model.export(tmp_path / "model.pt2", format="torch")
+    assert model.training
+    model.eval()
+    extra = {"umsrep.json": ""}
+    program = torch.export.load(path, extra_files=extra)
+    assert json.loads(extra["umsrep.json"])["outputs"] == ["denoising", "lungs", "pneumonia"]
+    for shape in SHAPES:
+        check_parity(model, lambda x: [o.detach().numpy() for o in program.module()(x)], shape)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt2"]
+
+
+def test_onnx(model: MultiTaskModel, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="the onnx extra is not installed")
+    path = model.export(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(path)
+    assert [o.name for o in session.get_outputs()] == list(model.heads)
+    assert session.get_inputs()[0].name == "image"
+    assert session.get_inputs()[0].shape == ["batch", 1, "height", "width"]
+    contract = json.loads(session.get_modelmeta().custom_metadata_map["umsrep"])["contract"]
+    assert InputContract.from_dict(contract) == model.encoder.contract
+    for shape in SHAPES:
+        check_parity(model, lambda x: session.run(None, {"image": x.numpy()}), shape)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_errors(model: MultiTaskModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'onnx'"):
+        model.export(tmp_path / "m.onnx", format="onx")
+    with pytest.raises(InputError, match="no such folder"):
+        model.export(tmp_path / "absent" / "m.onnx")
