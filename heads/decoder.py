@@ -32,10 +32,9 @@ _Maker = Callable[[list[int], Sequence[int]], nn.Module]
 _DEPTH = 5
 
 
-def _u(kind: Callable[..., nn.Module]) -> _Maker:
+def _u(kind: Any) -> _Maker:
     def make(channels: list[int], strides: Sequence[int]) -> nn.Module:
-        decoder: nn.Module = kind(encoder_channels=channels, decoder_channels=list(WIDTHS), n_blocks=len(WIDTHS))
-        return decoder
+        return cast(nn.Module, kind(encoder_channels=channels, decoder_channels=list(WIDTHS), n_blocks=len(WIDTHS)))
 
     return make
 

@@ -16,6 +16,9 @@ from umsrep.errors import InputError, nearest
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see {self.prog} --help)")
 
@@ -53,10 +56,15 @@ def _guarded(run: Callable[[], int]) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     parser = _parser()
+    commands = _commands(parser)
+    if argv and not argv[0].startswith("-") and argv[0] not in commands:
+        raise InputError(f"unknown command '{argv[0]}'{nearest(argv[0], commands)}")
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.command != "finetune" and not (arguments.command == "evaluate" and any(r.startswith("--targets.") for r in rest)):
-        options = [o for a in _commands(parser)[arguments.command]._actions for o in a.option_strings]
-        raise InputError(f"umsrep {arguments.command}: unknown argument '{rest[0]}'{nearest(rest[0], options)}")
+    allowed = {"finetune": "--", "evaluate": "--targets."}.get(arguments.command)
+    wrong = [word for word in rest if allowed is None or (word.startswith("--") and not word.startswith(allowed))]
+    if wrong:
+        options = [o for a in commands[arguments.command]._actions for o in a.option_strings]
+        raise InputError(f"umsrep {arguments.command}: unknown argument '{wrong[0]}'{nearest(wrong[0], options)}")
     arguments.rest = rest
     code: int = arguments.run(arguments) or 0
     return code
@@ -107,7 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test")
     evaluate.add_argument("--split-column", default="split")
     evaluate.add_argument("--tasks", help="heads, separated by commas (default: those the data is annotated for)")
-    evaluate.add_argument("--targets", help=argparse.SUPPRESS)
     evaluate.add_argument("--noise", default="gaussian", help="for denoising")
     evaluate.add_argument("--level", type=float, default=25.0, help="for denoising, in 8-bit grey levels (default 25)")
     evaluate.add_argument("--batch-size", type=int, default=16)
@@ -229,7 +236,7 @@ def _finetune(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from umsrep.tasks.config import TargetConfig, apply_overrides
+    from umsrep.tasks.config import TargetConfig, apply_overrides, text_keys
     from umsrep.tasks.data.dataset import Target
     from umsrep.tasks.evaluate import evaluate
     from umsrep.tasks.model import MultiTaskModel
@@ -242,7 +249,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             if key not in known or not isinstance(values, dict):
                 raise InputError(f"--targets.{name}: unknown key '{key}'{nearest(str(key), known)}")
         column = values.get("column")
-        targets[name] = Target(tuple(column) if isinstance(column, list) else column, values.get("map") or {})
+        targets[name] = Target(tuple(column) if isinstance(column, list) else column, text_keys(values.get("map") or {}))
     model = MultiTaskModel.from_pretrained(arguments.model)
     metrics = evaluate(
         model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import re
@@ -242,6 +243,8 @@ class FineTuneConfig:
         for name, low in (("batch_size", 1), ("epochs", 1), ("workers", 0), ("validate_every", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise InputError(f"config: {name} must be {low} or more, not {getattr(self, name)}")
+        if self.seed >= 2**32:
+            raise InputError(f"config: seed must be below 2**32, not {self.seed}")
         if not 0 <= self.ema < 1:
             raise InputError(f"config: ema must be 0 or more and below 1, not {self.ema}")
         optimiser = self.optimiser
@@ -335,7 +338,7 @@ def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> Fin
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(FineTuneConfig, "run")
     try:
-        parsed = parser.instantiate_classes(parser.parse_object({"run": dict(values)}))
+        parsed = parser.instantiate(parser.parse_object({"run": _words(values)}))
     except (ArgumentError, TypeError) as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
@@ -343,6 +346,23 @@ def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> Fin
         raise InputError(f"{where}: {message}") from error
     config: FineTuneConfig = parsed.run
     return config
+
+
+def _words(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy in which YAML's readings of what was meant as words are undone: ``no`` as False, numbers as keys of a map."""
+    copied = copy.deepcopy(dict(values))
+    if copied.get("precision") is False:
+        copied["precision"] = "no"
+    for data in copied.get("data") or ():
+        for target in (data.get("targets") or {}).values():
+            if isinstance(target.get("map"), dict):
+                target["map"] = text_keys(target["map"])
+    return copied
+
+
+def text_keys(mapping: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a map of stored values with its keys as text, as a table holds them."""
+    return {str(key): value for key, value in mapping.items()}
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from umsrep.tasks.data.dataset import MASK_COLUMN, JointDataset, Source, Target,
 from umsrep.tasks.data.manifest import Manifest, load_manifest
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.predict import evaluation_mode
 from umsrep.tasks.progress import track
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.step import joint_outputs
@@ -58,24 +59,22 @@ def collect(
     device = next(model.parameters()).device
     mine = list(range(rank, len(dataset), world_size))
     loader = DataLoader(dataset, batch_size=batch_size, sampler=mine, num_workers=workers, collate_fn=collate)
-    training = model.training
-    model.eval()
     parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in dataset.tasks}
     failure: InputError | None = None
-    for batch in track(loader, title, total=len(loader)):
-        if isinstance(batch, InputError):
-            failure = batch
-            break
-        on_device = move(batch, device)
-        for name, (out, _) in joint_outputs(model, on_device, dataset.tasks).items():
-            task = dataset.tasks[name]
-            extra = {}
-            if isinstance(task, Denoising):
-                extra["noisy"] = model.encoder.contract.denormalise(on_device[f"noisy.{name}"])
-            rows = task.rows(out, on_device[f"target.{name}"], **extra)
-            rows["index"] = batch["index"][batch[f"rows.{name}"]].numpy()
-            parts[name].append(rows)
-    model.train(training)
+    with evaluation_mode(model):
+        for batch in track(loader, title, total=len(loader)):
+            if isinstance(batch, InputError):
+                failure = batch
+                break
+            on_device = move(batch, device)
+            for name, (out, _) in joint_outputs(model, on_device, dataset.tasks).items():
+                task = dataset.tasks[name]
+                extra = {}
+                if isinstance(task, Denoising):
+                    extra["noisy"] = model.encoder.contract.denormalise(on_device[f"noisy.{name}"])
+                rows = task.rows(out, on_device[f"target.{name}"], **extra)
+                rows["index"] = batch["index"][batch[f"rows.{name}"]].numpy()
+                parts[name].append(rows)
     joined: list[Any] = [(parts, failure)]
     if world_size > 1:
         joined = gather_object(joined)
@@ -177,6 +176,8 @@ def evaluate(
     Raises:
         InputError: as in training: missing or damaged files, labels that are no class, an empty split, no annotated row for a head.
     """
+    if batch_size < 1 or workers < 0:
+        raise InputError(f"batch_size must be 1 or more and workers 0 or more, not {batch_size} and {workers}")
     dataset = evaluation_set(
         model, data, split=split, split_column=split_column, targets=targets, tasks=tasks, noise=noise, level=level, seed=seed
     )

@@ -235,7 +235,7 @@ class MultiTaskModel(nn.Module):
 def head_from_config(name: str, entry: Mapping[str, Any]) -> AnyHead:
     """Make an unbuilt head from its ``{kind, args}``, or refuse an unknown kind or argument."""
     kind = entry.get("kind") if isinstance(entry, Mapping) else None
-    if kind not in HEADS:
+    if not isinstance(kind, str) or kind not in HEADS:
         raise InputError(f"head '{name}': unknown kind {kind!r}{nearest(str(kind), HEADS)}")
     try:
         return HEADS[kind](**entry.get("args", {}))

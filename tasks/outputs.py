@@ -43,6 +43,8 @@ def predict_files(
     Raises:
         InputError: for an unreadable image (before anything of its batch is written) or a folder that cannot be written.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be 1 or more, not {batch_size}")
     names = _names([Path(image) for image in images])
     summary: list[dict[str, Any]] = []
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 from PIL import Image as PILImage
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from umsrep.errors import InputError
@@ -83,15 +84,23 @@ def predict(
         raise InputError(f"batch_size must be 1 or more, not {batch_size}")
     if tile is not None and (tile < 2 * model.step or tile % model.step):
         raise InputError(f"tile must be a multiple of {model.step} from {2 * model.step} on, not {tile}")
-    training = model.training
-    model.eval()
-    try:
-        results: list[dict[str, Prediction]] = []
+    results: list[dict[str, Prediction]] = []
+    with evaluation_mode(model):
         for start in range(0, len(images), batch_size):
             results += _predict_some(model, images[start : start + batch_size], names, tile, flips)
-        return results
+    return results
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and afterwards every part of it back into the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def _predict_some(

@@ -59,7 +59,13 @@ def open_folder(output: Path, *, resume: bool, accelerator: Accelerator) -> dict
 def _cut_metrics(path: Path, epoch: int) -> None:
     """Drop lines after the checkpoint's epoch, which will be written again."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] <= epoch]
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["epoch"] <= epoch:
+                kept.append(line)
+        except json.JSONDecodeError:  # cut off when the run was killed; its epoch is not in the checkpoint
+            continue
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from umsrep.errors import InputError
+from umsrep.heads import Head
 from umsrep.tasks.classification import Classification, balanced_class_weights
 from umsrep.tasks.config import DataConfig, FineTuneConfig, make_head, make_targets, make_task
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
@@ -56,8 +57,8 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
             model.add_head(name, head)
             continue
         old = model.heads[name]
-        had = {"kind": old.kind, "classes": getattr(old, "classes", None), "decoder": getattr(old, "decoder_name", None)}
-        wanted = {"kind": head.kind, "classes": getattr(head, "classes", None), "decoder": getattr(head, "decoder_name", None)}
+        assert isinstance(old, Head)
+        had, wanted = ({"kind": h.kind, **{k: v for k, v in h.args().items() if k not in ("thresholds", "dropout")}} for h in (old, head))
         if had != wanted:
             raise InputError(f"config: the model already has a head '{name}' that differs: {had}, not {wanted}; give the task another name")
     return model

@@ -15,8 +15,8 @@ class Strategy:
     """Freezes and unfreezes parts of a model as the steps go on.
 
     ``frozen``: the encoder never trains. ``heads-then-all``: it joins after `HEADS_FIRST` of the steps. ``full``: all train from
-    the start. With ``train_heads`` only those heads train, whatever the strategy: encoder, shared decoders and other heads stay
-    bitwise as they are.
+    the start. With ``train_heads`` only those heads train, whatever the strategy (and shared decoders that no other head uses): the
+    encoder and the other heads stay bitwise as they are.
     """
 
     def __init__(self, config: FineTuneConfig, model: MultiTaskModel, total_steps: int) -> None:
@@ -44,9 +44,13 @@ class Strategy:
         trained = set(self.alone or self.tasks)
         for name, head in model.heads.items():
             _set(head, name in trained)
-        used = {getattr(model.heads[n], "decoder_name", None) for n in self.tasks if getattr(model.heads[n], "decoder", "") is None}
+        users: dict[str, set[str]] = {}  # of each shared decoder: the heads that use it
+        for name, head in model.heads.items():
+            if getattr(head, "decoder", "") is None:
+                users.setdefault(str(head.decoder_name), set()).add(name)
         for name, decoder in model.decoders.items():
-            _set(decoder, self.alone is None and name in used)
+            # with train_heads a decoder that older heads use must stay; one that came with the new heads trains
+            _set(decoder, users[name] <= trained if self.alone is not None else bool(users[name] & trained))
 
 
 def _set(part: nn.Module, trains: bool) -> None:

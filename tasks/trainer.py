@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import math
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
@@ -188,6 +189,8 @@ class Trainer:
         while self.step < self.total_steps and not self._stopped():
             started = time.monotonic()
             train = self._train_epoch()
+            self._check_weights()
+            self._same_everywhere()
             self.epoch += 1
             entry: dict[str, Any] = {"epoch": self.epoch, "step": self.step, **train}
             last = self.step >= self.total_steps
@@ -213,7 +216,7 @@ class Trainer:
     def _train_epoch(self) -> dict[str, Any]:
         config, device = self.config, self.accelerator.device
         self.sampler.epoch = self.train_set.epoch = self.epoch
-        set_seed(config.seed * 1_000_003 + self.epoch * 1009 + self.rank)  # dropout; everything else has its own generators
+        set_seed(zlib.crc32(f"{config.seed}/{self.epoch}/{self.rank}".encode()))  # dropout; everything else has its own generators
         loader = DataLoader(
             self.train_set,
             batch_sampler=self.sampler,
@@ -329,6 +332,24 @@ class Trainer:
             title=title if self.rank == 0 else None,
         )
 
+    def _same_everywhere(self) -> None:
+        """Give every process the first one's batch-norm statistics, which drift apart where they are not synchronised."""
+        if self.world == 1:
+            return
+        for module in (self.model, *((self.ema.module,) if self.ema is not None else ())):
+            for buffer in module.buffers():
+                broadcast(buffer)
+
+    def _check_weights(self) -> None:
+        """Stop before weights that are not finite replace the last good checkpoint and the best model."""
+        tensors = {**self.step_module.state_dict(), **(self.evaluated.state_dict() if self.ema is not None else {})}
+        wrong = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+        if wrong:
+            kept = f"the checkpoint of epoch {self.epoch} is kept in {self.output}" if self.epoch else "no checkpoint was written yet"
+            raise InputError(
+                f"weights became NaN or infinite in epoch {self.epoch + 1} (first: {wrong[0]}); {kept}; lower optimiser.learning_rate"
+            )
+
     def _validate(self) -> Metrics:
         rows = self._collect(self.validation_set, "validating")
         for name, task in self.tasks.items():
@@ -341,7 +362,7 @@ class Trainer:
         return {name: head.thresholds for name, head in self.evaluated.heads.items() if isinstance(head, ClassificationHead)}
 
     def _keep_best(self, score: float, metrics: Metrics) -> None:
-        if score > self.best or not self.best_metrics:
+        if score > self.best or math.isnan(self.best) or not self.best_metrics:
             self.best, self.best_epoch, self.stale, self.best_metrics = score, self.epoch, 0, metrics
             if self.accelerator.is_main_process:
                 self.evaluated.save_pretrained(self.output / "model")

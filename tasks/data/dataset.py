@@ -88,6 +88,7 @@ class JointDataset(Dataset[Any]):
         self.labels: dict[str, list[Any]] = {name: [None] * len(self.items) for name, t in tasks.items() if isinstance(t, Classification)}
         self.masks: dict[str, tuple[str, ...]] = {}
         for index, (s, row) in enumerate(self.items):
+            self.sources[s].manifest.image(row)
             for name in self.sources[s].tasks:
                 self.annotated[name][index] = self._annotation(name, index, s, row)
 
@@ -95,7 +96,6 @@ class JointDataset(Dataset[Any]):
         """Find out whether a row is annotated for a task, and check what can be checked without reading pixels."""
         source, task = self.sources[s], self.tasks[name]
         if isinstance(task, Denoising):
-            source.manifest.image(row)
             return True
         if isinstance(task, Segmentation):
             columns = self._mask_columns(name, source)

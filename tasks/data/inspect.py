@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from umsrep.errors import InputError
-from umsrep.tasks.data.dataset import image_size
 from umsrep.tasks.data.manifest import SPLITS, Manifest, load_manifest
+from umsrep.tasks.progress import track
 
 _MOST_PROBLEMS = 20
 
@@ -24,7 +26,7 @@ def inspect(data: str | Path, *, split_column: str = "split") -> dict[str, Any]:
 
     Returns:
         JSON values: ``data``, ``rows``, ``annotated`` (column to non-empty cells), ``groups`` and ``problems`` (one line each: missing
-        files, masks of another size, unknown splits, patients in two splits, empty splits).
+        or damaged files, masks of another size, unknown splits, patients in two splits, empty splits).
 
     Raises:
         InputError: if the table itself cannot be read.
@@ -70,15 +72,37 @@ def _problems(manifest: Manifest, masks: list[str], split_column: str) -> list[s
         except InputError as error:
             if str(error) not in problems:
                 problems.append(str(error))
-    if manifest.arrays is None:
-        for row in range(len(manifest)):
-            try:
-                size = image_size(manifest.file("file_name", row))
-                for column in masks:
-                    if manifest.columns[column][row] and (other := image_size(manifest.file(column, row))) != size:
-                        problems.append(f"{manifest.where(row)}: {column} is {other} pixels, the image {size}")
-            except InputError as error:
-                problems.append(str(error))
-            if len(problems) >= _MOST_PROBLEMS:
-                return [*problems, "... and perhaps more"]
+    if manifest.arrays is not None:
+        return problems
+    for row in track(range(len(manifest)), "reading images", total=len(manifest)):
+        try:
+            size = _decode(manifest.file("file_name", row), manifest.where(row))
+            for column in masks:
+                if not manifest.columns[column][row]:
+                    continue
+                other = _decode(manifest.file(column, row), f"{manifest.where(row)}: {column}")
+                if size is not None and other is not None and other != size:
+                    problems.append(f"{manifest.where(row)}: {column} is {other[0]}x{other[1]} pixels, the image {size[0]}x{size[1]}")
+        except InputError as error:
+            problems.append(str(error))
+        if len(problems) >= _MOST_PROBLEMS:
+            return [*problems, "... and perhaps more"]
     return problems
+
+
+def _decode(path: Path, where: str) -> tuple[int, int] | None:
+    """Read all pixels of an image and return its (width, height); None for arrays, whose shape may mean anything.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    if path.suffix == ".npy":
+        return None
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.size
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{where}: {path.name} is damaged or no image ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error

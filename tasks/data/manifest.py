@@ -69,6 +69,14 @@ class Manifest:
             raise InputError(f"{self.where(row)}: {column} '{name}': no such file in {self.root}")
         return path
 
+    def split_values(self, split_column: str = "split") -> list[str]:
+        """Return the column that says which split a row is in, or refuse a value that is none (an empty one is in no split)."""
+        values = self.column(split_column)
+        for row, value in enumerate(values):
+            if value and value not in SPLITS:
+                raise InputError(f"{self.where(row)}: {split_column} '{value}' is none of train, validation, test{nearest(value, SPLITS)}")
+        return values
+
     def rows(self, split: str, split_column: str = "split") -> list[int]:
         """Return the rows of one split.
 
@@ -77,10 +85,7 @@ class Manifest:
         """
         if split not in SPLITS:
             raise InputError(f"unknown split '{split}'{nearest(split, SPLITS)}")
-        values = self.column(split_column)
-        for row, value in enumerate(values):
-            if value and value not in SPLITS:
-                raise InputError(f"{self.where(row)}: {split_column} '{value}' is none of train, validation, test{nearest(value, SPLITS)}")
+        values = self.split_values(split_column)
         found = [row for row, value in enumerate(values) if value == split]
         if not found:
             counts = {s: values.count(s) for s in SPLITS}
@@ -96,7 +101,7 @@ class Manifest:
         if "patient_id" not in self.columns:
             return
         first: dict[str, int] = {}
-        splits = self.column(split_column)
+        splits = self.split_values(split_column)
         for row, patient in enumerate(self.columns["patient_id"]):
             if not patient or not splits[row]:
                 continue

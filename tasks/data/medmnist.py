@@ -31,7 +31,7 @@ def load_medmnist(path: str | Path) -> Manifest:
     columns: dict[str, list[str]] = {"file_name": [], "split": [], "patient_id": []}
     images, labels = [], []
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for part, split in _PARTS.items():
                 pixels, targets = archive[f"{part}_images"], archive[f"{part}_labels"]
                 if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or targets.ndim != 2 or len(pixels) != len(targets):

@@ -26,7 +26,9 @@ def model() -> MultiTaskModel:
         encoder,
         {"denoising": DenoisingHead(), "lungs": SegmentationHead(["background", "lung"]), "pneumonia": ClassificationHead(["no", "yes"])},
     )
-    torch.nn.init.normal_(made.heads["denoising"].branch[-1].weight, std=0.05)
+    denoising = made.heads["denoising"]
+    assert isinstance(denoising, DenoisingHead)
+    torch.nn.init.normal_(next(denoising.branch[-1].parameters()), std=0.05)
     with torch.no_grad():
         made.train()(torch.randn(8, 1, 64, 64))  # running statistics that are not 0 and 1
     return made.eval()

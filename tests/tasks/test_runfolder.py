@@ -99,6 +99,6 @@ def test_report_and_card_of_a_run(trained: Report) -> None:
     assert report["model"] == str(trained.model)
     card = (trained.model / "README.md").read_text()
     assert set(lint_card(card)) <= {"metadata: no license"}, "which only the model's owner can choose"
-    assert "3 epochs" in card
+    assert "of 3 chosen on validation" in card
     assert "`discs`" in card
     assert f"{trained.test['disc']['dice']:.3f}" in card or f"{trained.test['disc']['dice']:.4f}" in card
