@@ -41,7 +41,7 @@ def _u(kind: Any) -> _Maker:
 
 def _dpt(channels: list[int], strides: Sequence[int]) -> nn.Module:
     """DPT brings its i-th map to stride 4, 8, 16 ...; it only ever enlarges them here, so that all sizes fit together."""
-    return DPTDecoder(
+    decoder: nn.Module = DPTDecoder(
         encoder_out_channels=channels,
         encoder_output_strides=strides,
         encoder_has_prefix_tokens=False,
@@ -49,6 +49,7 @@ def _dpt(channels: list[int], strides: Sequence[int]) -> nn.Module:
         intermediate_channels=[48 * 2 ** min(i, 3) for i in range(len(channels))],
         fusion_channels=96,
     )
+    return decoder
 
 
 _MAKERS: dict[str, _Maker] = {

@@ -95,7 +95,8 @@ class TaskConfig:
 
     Attributes:
         kind: denoising, segmentation or classification.
-        weight: Factor of its loss (with balancing fixed).
+        weight: Factor of its loss (with balancing fixed); default 1, and 10 for denoising, whose L1 in 0-1 is some twenty times
+            smaller than the others' losses.
         noise: Denoising: gaussian, speckle, poisson or mixed.
         level: Denoising: strength in 8-bit grey levels, one number or [low, high] (validated and tested at the middle).
         classes: Segmentation, classification: names, in the order of mask values.
@@ -113,7 +114,7 @@ class TaskConfig:
     """
 
     kind: Literal["denoising", "segmentation", "classification"]
-    weight: float = 1.0
+    weight: float | None = None
     noise: str | None = None
     level: float | list[float] | None = None
     classes: list[str] | None = None
@@ -128,6 +129,11 @@ class TaskConfig:
     share: bool | None = None
     width: int | None = None
     depth: int | None = None
+
+    @property
+    def factor(self) -> float:
+        """The weight, or its default for this kind."""
+        return self.weight if self.weight is not None else 10.0 if self.kind == "denoising" else 1.0
 
 
 _TASK_KEYS = {
@@ -192,7 +198,8 @@ class FineTuneConfig:
         strategy: frozen (heads only), heads-then-all (heads only in the first fifth), or full.
         train_heads: Only these heads (and no shared decoder, no encoder) train; default all of ``tasks``.
         balancing: Task weights: fixed, or learned by homoscedastic uncertainty (Kendall et al. 2018).
-        batch_norm: ``clean``: statistics of the batch's clean images; ``frozen``: the encoder's stored ones.
+        batch_norm: The encoder's: ``clean``, statistics of the batch's clean images; ``frozen``, the stored ones; ``auto``, frozen
+            where the encoder starts from weights (which held up better under a shift of acquisition, docs/LOG.md), else clean.
         optimiser: See `OptimiserConfig`.
         early_stopping: See `EarlyStoppingConfig`.
         ema: Decay of the weights' moving average (with batch-norm buffers), which is what is evaluated and saved; 0 is off.
@@ -217,7 +224,7 @@ class FineTuneConfig:
     strategy: Literal["frozen", "heads-then-all", "full"] = "full"
     train_heads: list[str] | None = None
     balancing: Literal["fixed", "uncertainty"] = "fixed"
-    batch_norm: Literal["clean", "frozen"] = "clean"
+    batch_norm: Literal["auto", "clean", "frozen"] = "auto"
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     ema: float = 0.998
@@ -227,6 +234,16 @@ class FineTuneConfig:
     processes: int | None = None
     trackers: list[str] = dataclasses.field(default_factory=list)
     validate_every: int = 1
+
+    @property
+    def frozen_norm(self) -> bool:
+        """Whether the encoder's batch norms keep their stored statistics."""
+        started = (
+            self.encoder.weights is not None
+            or self.encoder.name is not None
+            or (self.encoder.arch or "").startswith(("hf-hub:", "local-dir:"))
+        )
+        return self.batch_norm == "frozen" or (self.batch_norm == "auto" and started)
 
     def __post_init__(self) -> None:
         """Check what types cannot say."""
@@ -268,7 +285,7 @@ def _check_task(name: str, task: TaskConfig) -> None:
             raise InputError(f"config: tasks.{name}.{field.name}: no key of kind {task.kind}{nearest(field.name, allowed)}")
     if task.kind != "denoising" and not task.classes:
         raise InputError(f"config: tasks.{name} needs classes")
-    if not task.weight > 0:
+    if not task.factor > 0:
         raise InputError(f"config: tasks.{name}.weight must be above 0, not {task.weight}")
 
 
@@ -353,9 +370,11 @@ def _words(values: Mapping[str, Any]) -> dict[str, Any]:
     copied = copy.deepcopy(dict(values))
     if copied.get("precision") is False:
         copied["precision"] = "no"
-    for data in copied.get("data") or ():
-        for target in (data.get("targets") or {}).values():
-            if isinstance(target.get("map"), dict):
+    sets = copied.get("data")
+    for data in sets if isinstance(sets, list) else ():  # other types are refused by the parser
+        targets = data.get("targets") if isinstance(data, dict) else None
+        for target in targets.values() if isinstance(targets, dict) else ():
+            if isinstance(target, dict) and isinstance(target.get("map"), dict):
                 target["map"] = text_keys(target["map"])
     return copied
 

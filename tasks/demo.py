@@ -28,7 +28,7 @@ def demo_config(data: Path, output: Path) -> FineTuneConfig:
             "encoder": {"arch": "resnet10t", "in_channels": 1, "modality": "doppler"},
             "data": [{"path": str(data)}],
             "tasks": {
-                "denoising": {"kind": "denoising", "noise": "speckle", "level": [20, 80], "weight": 10.0},
+                "denoising": {"kind": "denoising", "noise": "speckle", "level": [20, 80]},
                 "envelope": {"kind": "segmentation", "classes": ["background", "spectrum"]},
                 "flow": {"kind": "classification", "classes": list(doppler.FLOWS)},
             },

@@ -113,16 +113,16 @@ class Trainer:
         )
         self.steps_per_epoch = max(1, len(self.sampler) // config.optimiser.accumulate)
         self.total_steps = min(config.epochs * self.steps_per_epoch, config.max_steps or 10**12)
-        weights = {name: config.tasks[name].weight for name in trained}
+        weights = {name: config.tasks[name].factor for name in trained}
         self.step_module = JointStep(
             self.model,
             self.trained_tasks,
             weights,
             uncertainty=config.balancing == "uncertainty",
-            frozen_norm=config.batch_norm == "frozen",
+            frozen_norm=config.frozen_norm,
         ).to(self.accelerator.device)
         self.model.to(memory_format=torch.channels_last)
-        if self.world > 1 and self.accelerator.device.type == "cuda" and config.batch_norm == "clean":
+        if self.world > 1 and self.accelerator.device.type == "cuda" and not config.frozen_norm:
             self.step_module = cast(
                 JointStep,
                 nn.SyncBatchNorm.convert_sync_batchnorm(  # type: ignore[no-untyped-call]

@@ -279,3 +279,15 @@ def test_the_configuration_is_frozen_and_public(values: dict[str, Any]) -> None:
     assert isinstance(config.data[0], DataConfig)
     with pytest.raises(AttributeError):
         config.epochs = 3  # type: ignore[misc]
+
+
+def test_defaults_that_depend_on_the_rest(values: dict[str, Any]) -> None:
+    config = config_from_dict(values)
+    assert {name: task.factor for name, task in config.tasks.items()} == {
+        name: 10.0 if task.kind == "denoising" else 1.0 for name, task in config.tasks.items()
+    }
+    scratch = {**values, "encoder": {"arch": "resnet18"}}
+    assert not config_from_dict(scratch).frozen_norm, "random weights have no statistics to keep"
+    for encoder in ({"arch": "resnet18", "weights": "w.safetensors"}, {"name": "a/b"}, {"arch": "hf-hub:timm/resnet18.a1_in1k"}):
+        assert config_from_dict({**values, "encoder": encoder}).frozen_norm
+        assert not config_from_dict({**values, "encoder": encoder, "batch_norm": "clean"}).frozen_norm
