@@ -20,7 +20,13 @@ from umsrep.tasks.trainer import Trainer
 TASKS: dict[str, dict[str, Any]] = {
     "denoising": {"kind": "denoising", "noise": "gaussian", "level": [0, 50], "weight": 10},
     "lungs": {"kind": "segmentation", "classes": ["background", "lung"]},
-    "pneumonia": {"kind": "classification", "classes": ["normal", "pneumonia"], "target": "label_binary", "label_smoothing": 0.1},
+    "pneumonia": {
+        "kind": "classification",
+        "classes": ["normal", "pneumonia"],
+        "target": "label_binary",
+        "label_smoothing": 0.1,
+        "dropout": 0.0,
+    },
 }
 AUGMENT_OFF = dict.fromkeys(("rotate", "shift", "scale", "brightness", "contrast", "gamma"), 0.0)
 
@@ -55,7 +61,8 @@ def batches_of(trainer: Trainer, count: int) -> list[Any]:
 
 
 def our_steps(trainer: Trainer, batches: Sequence[Any]) -> dict[str, float]:
-    """Run the trainer's own epoch over these batches in memory; returns each task's mean loss."""
+    """Run the trainer's own epoch over these batches in memory, which must be no more than it has; returns each task's mean loss."""
+    assert len(batches) <= trainer.steps_per_epoch, "the epoch would end before the batches do"
     with mock.patch.object(trainer_module, "DataLoader", return_value=batches):
         losses: dict[str, float] = trainer._train_epoch()["train"]
     return losses

@@ -91,10 +91,11 @@ def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count:
     clean = _pictures(contract.denormalise(batch["image"]))
     panels: list[tuple[str, list[np.ndarray]]] = [("input", clean)]
     captions = [""] * len(chosen)
-    for name, (result, _) in outputs.items():
+    noisy_first = sorted(outputs.items(), key=lambda item: not isinstance(dataset.tasks[item[0]], Denoising))
+    for name, (result, _) in noisy_first:
         task = dataset.tasks[name]
         if isinstance(task, Denoising):
-            panels += [("noisy", _pictures(contract.denormalise(batch[f"noisy.{name}"]))), (name, _pictures(result))]
+            panels += [("noisy", _pictures(contract.denormalise(batch[f"noisy.{name}"]))), (f"{name} (result)", _pictures(result))]
         elif isinstance(task, Segmentation):
             masks = (result.sigmoid() > 0.5).long() if not task.softmax else result.argmax(1, keepdim=True)
             truths = batch[f"target.{name}"]

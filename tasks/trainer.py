@@ -347,7 +347,7 @@ class Trainer:
         if wrong:
             kept = f"the checkpoint of epoch {self.epoch} is kept in {self.output}" if self.epoch else "no checkpoint was written yet"
             raise InputError(
-                f"weights became NaN or infinite in epoch {self.epoch + 1} (first: {wrong[0]}); {kept}; lower optimiser.learning_rate"
+                f"weights are not finite after epoch {self.epoch + 1} (first: {wrong[0]}); {kept}; lower optimiser.learning_rate"
             )
 
     def _validate(self) -> Metrics:
