@@ -232,7 +232,8 @@ def main() -> None:
         for run, model in models.items():
             run_model(study, run, model, data, args)
     run_classical(study, data["guangzhou"], contract, args)
-    settings = {**vars(args), "level": LEVEL, "contract": contract.to_dict(), "interval": "95 % percentile bootstrap over patients"}
+    options = {key: value for key, value in vars(args).items() if key not in ("data", "runs", "out")}
+    settings = {**options, "level": LEVEL, "contract": contract.to_dict(), "interval": "95 % percentile bootstrap over patients"}
     report = {"settings": settings, "results": study.results, "joint_minus_other": study.differences("joint")}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(plain(report), indent=2, allow_nan=False) + "\n", encoding="utf-8")

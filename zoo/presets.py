@@ -25,7 +25,15 @@ class Preset:
     sha256: str
 
 
-PRESETS: dict[str, Preset] = {}
+PRESETS: dict[str, Preset] = {
+    "ums-cxr-efficientnet-lite0": Preset(
+        modality="cxr",
+        arch="tf_efficientnet_lite0",
+        summary="children's chest X-rays, 128 px; heads: denoising, lungs, pneumonia",
+        license="cc-by-4.0",
+        sha256="fdf4da1e2eeb97c78c7766fd1bec211f8fc749990a93589e560f6d22262490c1",
+    ),
+}
 
 
 def list_encoders(pattern: str = "*", *, modality: str | None = None) -> list[str]:
