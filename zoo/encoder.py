@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,9 +110,11 @@ class Encoder(nn.Module):
         config = hub.read_config(folder)
         block = config["umsrep"]
         contract = InputContract.from_dict(block["contract"])
-        model, args = _build(config["architecture"], contract, pretrained=False, args=config.get("model_args") or {})
-        encoder = cls(model, arch=config["architecture"], contract=contract, model_args=args, modality=block.get("modality"))
-        encoder.load_weights(hub.read_folder_tensors(folder, hub.ENCODER_FILE, config), where=str(folder / hub.ENCODER_FILE), assign=True)
+        with ThreadPoolExecutor(1) as reader:  # reading and hashing leave the interpreter free to build the model meanwhile
+            tensors = reader.submit(hub.read_folder_tensors, folder, hub.ENCODER_FILE, config)
+            model, args = _build(config["architecture"], contract, pretrained=False, args=config.get("model_args") or {})
+            encoder = cls(model, arch=config["architecture"], contract=contract, model_args=args, modality=block.get("modality"))
+            encoder.load_weights(tensors.result(), where=str(folder / hub.ENCODER_FILE), assign=True)
         return encoder.eval()
 
     def load_weights(self, tensors: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
