@@ -310,7 +310,8 @@ def _publish(arguments: argparse.Namespace) -> None:
 def _stdout() -> Any:
     from rich.console import Console
 
-    return Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+    # a pipe has no width: names must not be cut to fit eighty columns
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
 
 def _names(text: str | None) -> list[str] | None:
