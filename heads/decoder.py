@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
@@ -134,9 +133,7 @@ class Decoder(nn.Module):
         if name != "dpt" and 0 in padded[2:]:
             raise _Misfit("it needs maps at strides 4, 8, 16 and 32")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", SyntaxWarning)
-                self.decoder = _MAKERS[name](padded, strides)
+            self.decoder = _MAKERS[name](padded, strides)
         except (ValueError, KeyError, ZeroDivisionError) as error:
             raise _Misfit(str(error)) from error
         self._probe(channels, self.strides, in_channels)
