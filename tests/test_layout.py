@@ -15,7 +15,9 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PACKAGE_FOLDERS: dict[str, str] = SETUPTOOLS["package-dir"]
 
 TESTED_ELSEWHERE = {
-    "umsrep/__main__.py": "three lines around tasks/cli.py; run by tests/test_public_api.py and make dist-check",
+    "umsrep/__main__.py": "three lines around tasks/cli; run by tests/test_public_api.py and make dist-check",
+    "tasks/cli/parser.py": "one class; its one-line errors are tested through every command in tests/tasks/cli",
+    "tasks/cli/show.py": "what the commands print; tested through them in tests/tasks/cli",
     "tasks/data/doppler_flows.py": "the physiology of the simulator; its waveforms are tested through simulate() in test_doppler.py",
     "tasks/data/doppler_scanner.py": "the physics of the simulator; its equations are tested in test_doppler.py",
     "tasks/finetune.py": "an entry point that nothing may import; run as a program by tests/tasks/test_trainer.py",

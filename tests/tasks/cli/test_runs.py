@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.tasks.cli.console import Capture, printed, refused
 from tests.tasks.runs import TASKS, Records, put, rewrite, run_values
 from tests.tiny import write_tiny_data
 from umsrep.tasks import pictures
@@ -23,33 +24,13 @@ from umsrep.tasks.cli import finetune_main, main
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.trainer import Report
 
-ROOT = Path(__file__).resolve().parents[2]
-Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "draw_samples", lambda *_: None)
     monkeypatch.setattr(pictures, "draw_curves", lambda *_: None)
-
-
-def refused(capsys: Capture, *words: str | Path) -> str:
-    """Run a command that must fail as the user's input does: exit 2, one line, nothing on standard output. Returns the line."""
-    capsys.readouterr()
-    assert main([str(w) for w in words]) == 2
-    captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if line.startswith("umsrep: ")]
-    assert len(lines) == 1, captured.err
-    assert "Traceback" not in captured.err
-    assert captured.out == ""
-    return lines[0]
-
-
-def printed(capsys: Capture, *words: str | Path) -> str:
-    """Run a command that must succeed; returns its standard output."""
-    capsys.readouterr()
-    assert main([str(w) for w in words]) == 0, capsys.readouterr().err
-    return capsys.readouterr().out
 
 
 @pytest.fixture
@@ -90,38 +71,6 @@ def test_finetune_on_a_medmnist_file(tmp_path: Path, write: Callable[..., Path],
 
 
 # ---- list, card, inspect -------------------------------------------------------------------------------------------
-def test_list(capsys: Capture) -> None:
-    names = [entry["name"] for entry in json.loads(printed(capsys, "list", "--json"))]
-    assert names == sorted(names)
-    assert printed(capsys, "list")
-    assert "no encoder matches 'zzz*'" in printed(capsys, "list", "zzz*")
-    assert json.loads(printed(capsys, "list", "zzz*", "--json")) == []
-    assert "no encoder for modality 'mri'" in refused(capsys, "list", "--modality", "mri")
-
-
-def test_card(trained: Report, tmp_path: Path, capsys: Capture) -> None:
-    assert printed(capsys, "card", trained.model) == (trained.model / "README.md").read_text()
-    assert "no-such-preset" in refused(capsys, "card", "no-such-preset")
-    assert "give a name, or --lint PATH" in refused(capsys, "card")
-    (tmp_path / "README.md").write_text("no card\n")
-    assert main(["card", "--lint", str(tmp_path / "README.md")]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert all(line.startswith(str(tmp_path / "README.md")) for line in captured.err.splitlines())
-
-
-def test_inspect(tiny_data: Path, tmp_path: Path, capsys: Capture) -> None:
-    text = printed(capsys, "inspect", tiny_data)
-    assert "24 rows" in text
-    assert "validation" in text
-    assert json.loads(printed(capsys, "inspect", tiny_data, "--json"))["rows"] == 24
-    folder = write_tiny_data(tmp_path / "data")
-    (folder / "images" / "04.png").unlink()
-    assert main(["inspect", str(folder)]) == 2
-    assert "row 6 (images/04.png)" in capsys.readouterr().err
-    assert main(["inspect", str(folder), "--json"]) == 2
-    assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
-    assert "no such data folder" in refused(capsys, "inspect", tmp_path / "absent")
 
 
 # ---- evaluate ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,130 @@
+"""Commands that train and use models: demo, finetune, evaluate, predict."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from umsrep.errors import InputError, nearest
+from umsrep.tasks.cli import show
+from umsrep.tasks.cli.parser import Add
+
+
+def add_commands(add: Add) -> None:
+    """Add these commands to the parser."""
+    demo = add("demo", _demo, "fine-tune three heads jointly on simulated Doppler spectra, in under three minutes")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="run folder (default runs/demo; replaced)")
+    demo.add_argument("--json", action="store_true", help="print the metrics as JSON")
+
+    finetune = add("finetune", _finetune, "fine-tune heads jointly; every key of the configuration can also be given as --key.key VALUE")
+    finetune.add_argument("--config", required=True, help="YAML file")
+    finetune.add_argument("--resume", action="store_true", help="continue the run in its output folder")
+
+    evaluate = add("evaluate", _evaluate, "evaluate a model on a split of a data set")
+    evaluate.add_argument("model", help="preset, org/repo or folder")
+    evaluate.add_argument("data", help="folder with metadata.csv, or a MedMNIST npz")
+    evaluate.add_argument("--split", default="test")
+    evaluate.add_argument("--split-column", default="split")
+    evaluate.add_argument("--tasks", help="heads, separated by commas (default: those the data is annotated for)")
+    evaluate.add_argument("--noise", default="gaussian", help="for denoising")
+    evaluate.add_argument("--level", type=float, default=25.0, help="for denoising, in 8-bit grey levels (default 25)")
+    evaluate.add_argument("--batch-size", type=int, default=16)
+    evaluate.add_argument("--workers", type=int, default=2)
+    evaluate.add_argument("--json", nargs="?", const="-", metavar="F", help="write JSON to F, or to standard output")
+
+    predict = add("predict", _predict, "predict on images: masks, overlays, denoised images and a JSON file")
+    predict.add_argument("model", help="preset, org/repo or folder")
+    predict.add_argument("images", nargs="+", help="PNG, JPEG, TIFF or .npy files")
+    predict.add_argument("--out", type=Path, required=True, help="folder for the results")
+    predict.add_argument("--tasks", help="heads, separated by commas (default all)")
+    predict.add_argument("--tile", type=int, help="side of overlapping tiles, for large images at their own resolution")
+    predict.add_argument("--flips", action="store_true", help="average with the mirrored image")
+    predict.add_argument("--batch-size", type=int, default=8)
+    predict.add_argument("--json", action="store_true", help="also print the JSON")
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from umsrep.tasks.demo import run_demo
+    from umsrep.tasks.runfolder import plain
+
+    report = run_demo(arguments.out)
+    if arguments.json:
+        show.print_json(plain(dataclasses.asdict(report)))
+        return
+    show.print_metrics({f"{name} (test)": metrics for name, metrics in report.test.items()})
+    print(f"\nPictures: {report.output / 'samples.png'}, {report.output / 'curves.png'}\nModel: {report.model}")
+    print("The data of this demo is simulated; its numbers say nothing about patients.")
+
+
+def _finetune(arguments: argparse.Namespace) -> None:
+    from umsrep.tasks.config import load_config
+    from umsrep.tasks.trainer import fit
+
+    report = fit(load_config(arguments.config, arguments.rest), resume=arguments.resume)
+    from accelerate import PartialState
+
+    if PartialState().is_main_process:
+        show.print_metrics(
+            {f"{n} ({s})": m for s, every in (("validation", report.validation), ("test", report.test)) for n, m in every.items()}
+        )
+        print(f"\nRun folder: {report.output}\nModel (epoch {report.epoch}): {report.model}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from umsrep.tasks.config import TargetConfig, apply_overrides, text_keys
+    from umsrep.tasks.data.dataset import Target
+    from umsrep.tasks.evaluate import evaluate
+    from umsrep.tasks.model import MultiTaskModel
+    from umsrep.tasks.runfolder import plain
+
+    targets: dict[str, Target] = {}
+    for name, values in apply_overrides({"targets": {}}, arguments.rest)["targets"].items():
+        known = [f.name for f in dataclasses.fields(TargetConfig)]
+        for key in values if isinstance(values, dict) else [values]:
+            if key not in known or not isinstance(values, dict):
+                raise InputError(f"--targets.{name}: unknown key '{key}'{nearest(str(key), known)}")
+        column = values.get("column")
+        targets[name] = Target(tuple(column) if isinstance(column, list) else column, text_keys(values.get("map") or {}))
+    model = MultiTaskModel.from_pretrained(arguments.model)
+    metrics = evaluate(
+        model,
+        arguments.data,
+        split=arguments.split,
+        split_column=arguments.split_column,
+        targets=targets,
+        tasks=show.names(arguments.tasks),
+        noise=arguments.noise,
+        level=arguments.level,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+    )
+    if arguments.tasks is None and (left_out := [name for name in model.heads if name not in metrics]):
+        print(f"umsrep: not evaluated, as this data is not annotated for them: {', '.join(left_out)}", file=sys.stderr)
+    if arguments.json == "-":
+        show.print_json(plain(metrics))
+        return
+    if arguments.json:
+        show.write(Path(arguments.json), json.dumps(plain(metrics), indent=2) + "\n")
+    show.print_metrics(metrics)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from umsrep.tasks.model import MultiTaskModel
+    from umsrep.tasks.outputs import predict_files
+
+    summary = predict_files(
+        MultiTaskModel.from_pretrained(arguments.model),
+        arguments.images,
+        arguments.out,
+        tasks=show.names(arguments.tasks),
+        batch_size=arguments.batch_size,
+        tile=arguments.tile,
+        flips=arguments.flips,
+    )
+    if arguments.json:
+        show.print_json(summary)
+    else:
+        print(f"{len(summary)} image(s): {arguments.out / 'predictions.json'}")
