@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from umsrep.tasks.data.dataset import JointDataset, collate
@@ -45,6 +43,9 @@ def overlay(image: np.ndarray, mask_HW: np.ndarray, alpha: float = 0.4) -> np.nd
 
 def draw_curves(metrics: Path, out: Path) -> None:
     """Draw training losses and each task's main validation metric from metrics.jsonl."""
+    import matplotlib  # half a second that only those who draw shall pay
+    from matplotlib.figure import Figure
+
     entries = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     if not entries:
         return
@@ -108,6 +109,8 @@ def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count:
                 truth = batch[f"target.{name}"][i].cpu()
                 if truth.ndim == 0:
                     captions[i] += f"{name}: {classes[int(logits.argmax())]} ({logits.softmax(0).max():.2f}), truth {classes[int(truth)]}\n"
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(2.1 * len(panels), 2.4 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(panels), squeeze=False)
     for column, (title, images) in enumerate(panels):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import signal
 import time
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,21 +18,25 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead
 from umsrep.tasks import checkpoint, pictures, runfolder
+from umsrep.tasks.agreement import agree
 from umsrep.tasks.classification import Classification, choose_thresholds
 from umsrep.tasks.config import FineTuneConfig, dump_config
 from umsrep.tasks.data.dataset import JointDataset, collate
 from umsrep.tasks.data.sampler import TaskAwareBatchSampler
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.evaluate import Rows, collect, move, selection_score, summarise
+from umsrep.tasks.finite import check_losses, check_weights
+from umsrep.tasks.interruption import Interrupted, Watch, ignore_signals
 from umsrep.tasks.launch import check_trackers, check_world_size
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.noise import level_range
+from umsrep.tasks.optimisation import Optimisation
 from umsrep.tasks.progress import say, track
+from umsrep.tasks.running import Running
 from umsrep.tasks.setup import build_model, build_sets, build_tasks
-from umsrep.tasks.step import JointStep, annotated_rows
+from umsrep.tasks.step import JointStep
 from umsrep.tasks.strategies import Strategy
 from umsrep.tasks.task import Task
 
@@ -75,8 +79,13 @@ def fit(config: FineTuneConfig, *, resume: bool = False) -> Report:
     Raises:
         InputError: for anything wrong in data or configuration, a non-empty output folder without ``resume``, or a loss that turns
             NaN (the last checkpoint and the best model stay).
+        Interrupted: a `KeyboardInterrupt`, after Ctrl-C, SIGTERM or SIGUSR1: the step is finished and a checkpoint written first.
     """
     return Trainer(config, resume=resume).run()
+
+
+_PROGRESS = ("step", "epoch", "seconds", "best", "best_epoch", "stale", "best_metrics")
+"""The numbers of a run that a checkpoint holds beside the tensors."""
 
 
 class Trainer:
@@ -132,48 +141,23 @@ class Trainer:
             self.model = self.step_module.model
         self.strategy = Strategy(config, self.model, self.total_steps)
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
-        self.optimiser = torch.optim.AdamW(self._groups())
+        self.optimisation = Optimisation(config.optimiser, self.step_module, self.total_steps, self.accelerator.scaler)
         self.step, self.epoch, self.seconds = 0, 0, 0.0
+        self.running = Running()
+        self.watch = Watch()
+        self.saved, self.saved_step = time.monotonic(), 0
         self.best = -math.inf
         self.best_epoch, self.stale = 0, 0
         self.best_metrics: Metrics = {}
         if self.state is not None:
             self._restore(self.state)
 
-    # ---- set-up ----------------------------------------------------------------------------------------------------
-    def _groups(self) -> list[dict[str, Any]]:
-        settings = self.config.optimiser
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.step_module.named_parameters():
-            groups.setdefault((name.startswith("model.encoder."), parameter.ndim > 1), []).append(parameter)
-        return [
-            {
-                "params": parameters,
-                "lr": 0.0,
-                "peak": settings.learning_rate * (settings.encoder_factor if is_encoder else 1.0),
-                "weight_decay": settings.weight_decay if decays else 0.0,
-            }
-            for (is_encoder, decays), parameters in groups.items()
-        ]
-
     def _restore(self, state: dict[str, Any]) -> None:
-        checkpoint.restore(state, self.step_module, self.ema, self.optimiser)
-        self.step, self.epoch, self.seconds = state["step"], state["epoch"], state["seconds"]
-        self.best, self.best_epoch, self.stale, self.best_metrics = (
-            state["best"],
-            state["best_epoch"],
-            state["stale"],
-            state["best_metrics"],
-        )
-
-    def learning_rate(self, step: int) -> float:
-        """Return the factor on the peak rate at a step: linear warm-up, then a cosine."""
-        settings = self.config.optimiser
-        warm = max(1, round(settings.warmup * self.total_steps))
-        if step < warm:
-            return (step + 1) / warm
-        progress = (step - warm) / max(1, self.total_steps - warm)
-        return settings.final_fraction + (1 - settings.final_fraction) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+        checkpoint.restore(state, self.step_module, self.ema, self.optimisation)
+        for name in _PROGRESS:
+            setattr(self, name, state[name])
+        self.saved_step = self.step
+        self.running = Running(**state["running"])
 
     # ---- running ---------------------------------------------------------------------------------------------------
     def run(self) -> Report:
@@ -186,134 +170,123 @@ class Trainer:
             say(f"{len(self.sampler.rows)} training rows ({counts}), {len(self.validation_set)} validation rows, {self.total_steps} steps")
         if self.config.trackers:
             self.accelerator.init_trackers("umsrep")
-        while self.step < self.total_steps and not self._stopped():
-            started = time.monotonic()
-            train = self._train_epoch()
-            self._check_weights()
-            self._same_everywhere()
-            self.epoch += 1
-            entry: dict[str, Any] = {"epoch": self.epoch, "step": self.step, **train}
-            last = self.step >= self.total_steps
-            if self.epoch % self.config.validate_every == 0 or last:
-                entry["validation"] = self._validate()
-                entry["score"] = selection_score(entry["validation"], self.tasks, self.config.early_stopping.metric)
-                self._keep_best(entry["score"], entry["validation"])
-            self.seconds += time.monotonic() - started
-            entry["seconds"] = self.seconds
-            if main:
-                checkpoint.save(self.output, self._checkpoint())
-                runfolder.append_metrics(self.output, entry)
-                say(runfolder.epoch_line(entry, self.best_epoch == self.epoch))
-            if self.config.trackers:
-                self.accelerator.log(runfolder.flat(entry), step=self.step)
-            self.accelerator.wait_for_everyone()
+        with self.watch:
+            while self.step < self.total_steps and not self._stopped():
+                self._epoch()
         return self._finish()
+
+    def _epoch(self) -> None:
+        """Train, validate and save one epoch, or what is left of it."""
+        train = self._train_epoch()
+        started = time.monotonic()
+        self._check_weights()
+        self._same_everywhere()
+        self.epoch += 1
+        entry: dict[str, Any] = {"epoch": self.epoch, "step": self.step, **train}
+        last = self.step >= self.total_steps
+        if self.epoch % self.config.validate_every == 0 or last:
+            entry["validation"] = self._validate()
+            entry["score"] = selection_score(entry["validation"], self.tasks, self.config.early_stopping.metric)
+            self._keep_best(entry["score"], entry["validation"])
+        self.seconds += self.running.seconds + time.monotonic() - started
+        entry["seconds"] = self.seconds
+        self.running = Running()
+        if self.accelerator.is_main_process:
+            runfolder.append_metrics(self.output, entry)  # before the checkpoint: resuming drops lines that are newer than it
+            say(runfolder.epoch_line(entry, self.best_epoch == self.epoch))
+        self._save()
+        if self.config.trackers:
+            self.accelerator.log(runfolder.flat(entry), step=self.step)
 
     def _stopped(self) -> bool:
         patience = self.config.early_stopping.patience
         return bool(patience) and self.stale >= patience
 
     def _train_epoch(self) -> dict[str, Any]:
-        config, device = self.config, self.accelerator.device
+        config, device, running = self.config, self.accelerator.device, self.running
         self.sampler.epoch = self.train_set.epoch = self.epoch
-        set_seed(zlib.crc32(f"{config.seed}/{self.epoch}/{self.rank}".encode()))  # dropout; everything else has its own generators
+        self.sampler.start = running.batches
         loader = DataLoader(
             self.train_set,
             batch_sampler=self.sampler,
             num_workers=config.workers,
             collate_fn=collate,
             pin_memory=device.type == "cuda",
+            worker_init_fn=ignore_signals,
         )
         names = list(self.trained_tasks)
-        sums = dict.fromkeys(names, 0.0)
-        rows = dict.fromkeys(names, 0.0)
         wrapped = self._wrap()
         accumulate = config.optimiser.accumulate
-        images, started = 0, time.monotonic()
-        bar = track(loader, f"epoch {self.epoch + 1}/{config.epochs}" if self.rank == 0 else None, total=len(self.sampler))
-        for number, batch in enumerate(bar):
-            batch = self._agree(batch)
-            if number // accumulate >= self.steps_per_epoch or self.step >= self.total_steps:
+        due, received, mark = False, 0, time.monotonic()
+        title = f"epoch {self.epoch + 1}/{config.epochs}" if self.rank == 0 else None
+        for item in track(loader, title, total=len(self.sampler) - running.batches):
+            if running.batches // accumulate >= self.steps_per_epoch or self.step >= self.total_steps:
                 break
+            late = 0 < config.checkpoint_minutes * 60 <= time.monotonic() - self.saved
+            agreed = agree(self.accelerator, item, names, due=late, received=self.watch.received)
+            due, received = due or agreed.due, received or agreed.received
             if self.strategy.changes(self.step):
                 wrapped = self._wrap()
-            counts = annotated_rows(batch, names).to(device, torch.float32)
-            if self.world > 1:
-                counts = cast(torch.Tensor, self.accelerator.reduce(counts))
-            totals = dict(zip(names, counts.tolist(), strict=True))
-            on_device = move(batch, device)
-            boundary = (number + 1) % accumulate == 0
+            # seeded for each batch, so that a run that goes on in the middle of an epoch draws the same dropout
+            torch.manual_seed(zlib.crc32(f"{config.seed}/{self.epoch}/{running.batches}/{self.rank}".encode()))
+            boundary = (running.batches + 1) % accumulate == 0
             with contextlib.nullcontext() if boundary else self.accelerator.no_sync(wrapped):
-                loss, losses = wrapped(on_device, totals, self.world)
-                self._check_finite(losses, batch)
+                loss, losses = wrapped(move(agreed.batch, device), agreed.totals, self.world)
+                check_losses(self.accelerator, losses, agreed.batch, self.train_set, self._where)
                 self.accelerator.backward(loss / accumulate)
-            for name, value in losses.items():
-                sums[name] += float(value) * totals[name]
-                rows[name] += totals[name]
-            images += config.batch_size
-            if boundary:
-                self._optimise()
-        if self.world > 1:
-            gathered = self.accelerator.reduce(torch.tensor([sums[n] for n in names], device=device))
-            sums = dict(zip(names, cast(torch.Tensor, gathered).tolist(), strict=True))
-        seconds = time.monotonic() - started
+            running.add(losses, agreed.totals, config.batch_size)
+            if not boundary:
+                continue
+            self._optimise()
+            if due or received:
+                mark, due = self._count(mark), False
+                self._check_weights()
+                self._save()
+                self._obey(received)
+        self._count(mark)
         return {
-            "train": {name: sums[name] / rows[name] if rows[name] else math.nan for name in names},
-            "learning_rate": config.optimiser.learning_rate * self.learning_rate(self.step),
-            "images_per_second": images / seconds,
+            "train": running.means(self.accelerator),
+            "learning_rate": config.optimiser.learning_rate * self.optimisation.factor(self.step),
+            "images_per_second": running.images / running.seconds,
         }
+
+    def _optimise(self) -> None:
+        self.optimisation.step(self.step)
+        self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.model, step=self.step)
+
+    def _count(self, mark: float) -> float:
+        """Add the seconds since ``mark`` to the epoch's, and return the new mark."""
+        now = time.monotonic()
+        self.running.seconds += now - mark
+        return now
+
+    @property
+    def _where(self) -> str:
+        kept = f"the checkpoint of step {self.saved_step} is kept in {self.output}" if self.saved_step else "no checkpoint was written yet"
+        return f"epoch {self.epoch + 1}, step {self.step + 1}; {kept}"
 
     def _wrap(self) -> nn.Module:
         """Return the step module in training mode, wrapped anew: which parameters train may have changed."""
         self.strategy.apply(self.step, self.step_module)
         return cast(nn.Module, self.accelerator.prepare_model(self.step_module))
 
-    def _optimise(self) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] * self.learning_rate(self.step)
-        scaler = self.accelerator.scaler
-        if scaler is not None:
-            scaler.unscale_(self.optimiser)
-        if self.config.optimiser.clip_norm:
-            nn.utils.clip_grad_norm_(self.step_module.parameters(), self.config.optimiser.clip_norm)
-        if scaler is not None:
-            scaler.step(self.optimiser)
-            scaler.update()
-        else:
-            self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        if self.ema is not None:
-            self.ema.update(self.model, step=self.step)
+    def _obey(self, received: int) -> None:
+        """End the run, if a signal asked for it; a checkpoint has just been written."""
+        if received:
+            raise Interrupted(
+                received,
+                f"stopped by {signal.Signals(received).name} after step {self.step} of {self.total_steps}; a checkpoint is saved in "
+                f"{self.output}: the same command with --resume goes on from there",
+            )
 
-    def _agree(self, batch: dict[str, Any] | InputError) -> dict[str, Any]:
-        """Return the batch, or stop all processes when one of them met an unreadable row."""
-        failed = isinstance(batch, InputError)
-        if self.world > 1:
-            flag = torch.tensor([float(failed)], device=self.accelerator.device)
-            anywhere = bool(cast(torch.Tensor, self.accelerator.reduce(flag)).item())
-        else:
-            anywhere = failed
-        if isinstance(batch, InputError):
-            raise batch
-        if anywhere:
-            raise InputError("another process met an unreadable row; see its message")
-        return batch
-
-    def _check_finite(self, losses: Mapping[str, torch.Tensor], batch: Mapping[str, Any]) -> None:
-        values = torch.stack([v.reshape(()).float() for v in losses.values()])
-        if self.world > 1:
-            values = cast(torch.Tensor, self.accelerator.reduce(values))
-        if torch.isfinite(values).all():
-            return
-        name = list(losses)[int((~torch.isfinite(values)).nonzero()[0])]
-        items = [self.train_set.items[i] for i in batch["index"].tolist()[:4]]
-        files = ", ".join(self.train_set.sources[s].manifest.columns["file_name"][row] for s, row in items)
-        kept = f"the checkpoint of epoch {self.epoch} is kept in {self.output}" if self.epoch else "no checkpoint was written yet"
-        raise InputError(
-            f"the loss of '{name}' is not finite in epoch {self.epoch + 1}, step {self.step + 1} (batch with {files} ...); {kept}; "
-            "lower optimiser.learning_rate or check these images"
-        )
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            state = {name: getattr(self, name) for name in _PROGRESS} | {"running": dataclasses.asdict(self.running)}
+            checkpoint.save(self.output, self.step, state | checkpoint.state_of(self.step_module, self.ema, self.optimisation))
+        self.saved, self.saved_step = time.monotonic(), self.step
+        self.accelerator.wait_for_everyone()
 
     # ---- validating ------------------------------------------------------------------------------------------------
     @property
@@ -342,13 +315,7 @@ class Trainer:
 
     def _check_weights(self) -> None:
         """Stop before weights that are not finite replace the last good checkpoint and the best model."""
-        tensors = {**self.step_module.state_dict(), **(self.evaluated.state_dict() if self.ema is not None else {})}
-        wrong = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-        if wrong:
-            kept = f"the checkpoint of epoch {self.epoch} is kept in {self.output}" if self.epoch else "no checkpoint was written yet"
-            raise InputError(
-                f"weights are not finite after epoch {self.epoch + 1} (first: {wrong[0]}); {kept}; lower optimiser.learning_rate"
-            )
+        check_weights({**self.step_module.state_dict(), **(self.evaluated.state_dict() if self.ema is not None else {})}, self._where)
 
     def _validate(self) -> Metrics:
         rows = self._collect(self.validation_set, "validating")
@@ -368,10 +335,6 @@ class Trainer:
                 self.evaluated.save_pretrained(self.output / "model")
         else:
             self.stale += 1
-
-    def _checkpoint(self) -> dict[str, Any]:
-        own = {n: getattr(self, n) for n in ("step", "epoch", "seconds", "best", "best_epoch", "stale", "best_metrics")}
-        return {**own, **checkpoint.state_of(self.step_module, self.ema, self.optimiser)}
 
     def _finish(self) -> Report:
         """Test the best model and write card, curves and samples."""

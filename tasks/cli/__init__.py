@@ -34,9 +34,9 @@ def _guarded(run: Callable[[], int]) -> int:
     except InputError as error:
         print(f"umsrep: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("umsrep: interrupted; `umsrep finetune --resume` continues a run from its last epoch", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"umsrep: {error if str(error) else 'interrupted'}", file=sys.stderr)
+        return getattr(error, "code", 130)  # an `Interrupted` run has its own
     except BrokenPipeError:  # `umsrep list | head`
         sys.stderr.close()
         return 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,10 +21,11 @@ from torch import Tensor
 from tests.tasks.runs import ARCH, TASKS, changed, rewrite, run_config, run_values, stored, tiny_model, without
 from tests.tiny import write_tiny_data
 from umsrep.errors import InputError
-from umsrep.tasks import pictures
+from umsrep.tasks import checkpoint, pictures
 from umsrep.tasks import trainer as trainer_module
 from umsrep.tasks.config import FineTuneConfig, load_config
 from umsrep.tasks.evaluate import evaluate
+from umsrep.tasks.interruption import Interrupted
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.runfolder import plain
 from umsrep.tasks.segmentation import Segmentation
@@ -71,7 +72,7 @@ def test_two_sets_with_different_annotations_train_together(tmp_path: Path) -> N
         assert log[-1]["train"][name] < log[0]["train"][name], name
         assert all(math.isfinite(e["train"][name]) for e in log)
     assert [e["step"] for e in log] == [4 * n for n in range(1, 9)], "32 rows in batches of 8"
-    state = torch.load(report.output / "checkpoints" / "last.pt", weights_only=True)["module"]
+    state = last(report.output)["module"]
     after = {k.removeprefix("model."): v for k, v in state.items()}
     moved = changed(before, after)
     for part in ("encoder", "decoders.unet", *(f"heads.{n}" for n in TASKS)):
@@ -88,7 +89,8 @@ def test_a_run_leaves_a_whole_folder(trained: Report, tiny_data: Path) -> None:
         "report.json",
         "curves.png",
         "samples.png",
-        "checkpoints/last.pt",
+        "checkpoints/step-000000004.pt",
+        "checkpoints/step-000000006.pt",
         *(f"model/{n}" for n in ("README.md", "config.json", "heads.safetensors", "model.safetensors")),
     }
     config = load_config(trained.output / "config.yaml")
@@ -175,28 +177,6 @@ def test_max_steps_ends_within_an_epoch(tiny_data: Path, tmp_path: Path) -> None
     log = entries(report.output)
     assert [e["step"] for e in log] == [2, 3]
     assert "validation" in log[-1]
-
-
-# ---- schedule ------------------------------------------------------------------------------------------------------
-def test_learning_rate_warms_up_and_falls_as_a_cosine(tiny_data: Path, tmp_path: Path) -> None:
-    optimiser = {"learning_rate": 1.0, "encoder_factor": 0.25, "warmup": 0.1, "final_fraction": 0.1, "weight_decay": 0.3}
-    trainer = Trainer(run_config(tiny_data, tmp_path / "run", epochs=50, optimiser=optimiser))
-    assert trainer.total_steps == 100
-    rates = [trainer.learning_rate(s) for s in range(101)]
-    assert rates[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
-    assert rates[10] == pytest.approx(1)
-    assert rates[55] == pytest.approx(0.1 + 0.9 / 2)
-    assert rates[100] == pytest.approx(0.1)
-    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
-    names = {id(p): n for n, p in trainer.step_module.named_parameters()}
-    seen = set()
-    for group in trainer.optimiser.param_groups:
-        for parameter in group["params"]:
-            name = names[id(parameter)]
-            seen.add(name)
-            assert group["peak"] == (0.25 if name.startswith("model.encoder.") else 1.0)
-            assert group["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0), "no decay on biases and norms"
-    assert seen == set(names.values())
 
 
 # ---- strategies ----------------------------------------------------------------------------------------------------
@@ -292,6 +272,13 @@ def test_the_average_holds_weights_and_norm_buffers(tiny_data: Path, tmp_path: P
         assert torch.equal(saved["encoder.bn1.running_mean"], average["encoder.model.bn1.running_mean"]), "the average is what is saved"
 
 
+def last(output: Path) -> dict[str, Any]:
+    """The newest checkpoint of a run."""
+    state = checkpoint.load(output)
+    assert state is not None
+    return state
+
+
 def scores(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     """Let validation score these in turn."""
     iterator = iter(values)
@@ -303,11 +290,9 @@ def test_best_is_kept_and_last_goes_on(tiny_data: Path, tmp_path: Path, monkeypa
     trainer = Trainer(run_config(tiny_data, tmp_path / "run", epochs=3, ema=0))
     report = trainer.run()
     assert (report.epoch, report.score) == (2, 0.5)
-    last = {
-        k.removeprefix("model."): v for k, v in torch.load(report.output / "checkpoints" / "last.pt", weights_only=True)["module"].items()
-    }
+    newest = {k.removeprefix("model."): v for k, v in last(report.output)["module"].items()}
     best = {k.replace("encoder.", "encoder.model.", 1) if k.startswith("encoder.") else k: v for k, v in stored(report.model).items()}
-    assert changed(last, best), "the model folder is of the best epoch, the checkpoint of the last"
+    assert changed(newest, best), "the model folder is of the best epoch, the checkpoint of the last"
 
 
 @pytest.mark.parametrize(("values", "epochs", "best"), [([0.5, 0.4, 0.3, 0.9, 0.9], 3, 1), ([0.1, 0.5, 0.4, 0.6, 0.5, 0.4, 0.9], 6, 4)])
@@ -368,7 +353,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(changes: dict[str, Any], ti
     assert [e["epoch"] for e in entries(tmp_path / "broken")] == [1]
     torch.manual_seed(99)
     report = fit(broken, resume=True)
-    states = [torch.load(tmp_path / n / "checkpoints" / "last.pt", weights_only=True) for n in ("whole", "broken")]
+    states = [last(tmp_path / n) for n in ("whole", "broken")]
     assert not changed(states[0]["module"], states[1]["module"])
     if states[0]["ema"] is not None:
         assert not changed(states[0]["ema"], states[1]["ema"])
@@ -377,6 +362,69 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(changes: dict[str, Any], ti
     times = ("seconds", "images_per_second")
     logs = [[{k: v for k, v in e.items() if k not in times} for e in entries(tmp_path / n)] for n in ("whole", "broken")]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 4}, {"optimiser": {"accumulate": 2}, "batch_size": 2}])
+def test_a_run_stopped_by_a_signal_goes_on_in_the_middle_of_an_epoch(changes: dict[str, Any], tiny_data: Path, tmp_path: Path) -> None:
+    whole = fit(run_config(tiny_data, tmp_path / "whole", epochs=2, **changes))
+    config = run_config(tiny_data, tmp_path / "broken", epochs=2, **changes)
+    trainer = Trainer(config)
+    optimise = trainer._optimise
+
+    def warned() -> None:
+        optimise()
+        if trainer.step == 1:  # SLURM's warning arrives between two of the four steps of an epoch
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    trainer._optimise = warned  # type: ignore[method-assign]
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(Interrupted, match=r"stopped by SIGUSR1 after step 2 of 8; a checkpoint is saved .* with --resume") as caught:
+        trainer.run()
+    assert caught.value.code == 128 + signal.SIGUSR1
+    assert signal.getsignal(signal.SIGUSR1) is before
+    resumed = Trainer(config, resume=True)
+    read: list[int] = []
+    item = resumed.train_set._item
+    resumed.train_set._item = lambda index: (read.append(index), item(index))[1]  # type: ignore[method-assign]
+    report = resumed.run()
+    assert len(read) == 8 + 16, "images of steps that are done are not read again"
+    assert not changed(stored(whole.model), stored(report.model))
+    assert not changed(last(whole.output)["module"], last(report.output)["module"])
+
+
+def test_checkpoints_within_an_epoch_change_nothing(tiny_data: Path, tmp_path: Path) -> None:
+    often = fit(run_config(tiny_data, tmp_path / "often", checkpoint_minutes=1e-9))
+    never = fit(run_config(tiny_data, tmp_path / "never", checkpoint_minutes=0))
+    assert not changed(stored(often.model), stored(never.model))
+    assert [p.name for p in sorted((often.output / "checkpoints").iterdir())] == ["step-000000003.pt", "step-000000004.pt"]
+    assert [p.name for p in sorted((never.output / "checkpoints").iterdir())] == ["step-000000002.pt", "step-000000004.pt"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "kills"), [(1, 2), pytest.param(1, 20, marks=pytest.mark.slow), pytest.param(2, 20, marks=pytest.mark.slow)]
+)
+def test_kill_9_at_any_moment(processes: int, kills: int, tiny_data: Path, tmp_path: Path) -> None:
+    """Killed at random moments, also while a checkpoint is written; resumed until it ends: bitwise the unbroken run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tasks.killed_runs", str(tiny_data), str(tmp_path), str(processes), str(kills)],
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    survived = json.loads(done.stdout.splitlines()[-1])
+    assert survived["kills"] == kills
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert not changed(last(whole)["module"], last(broken)["module"])
+    assert not changed(last(whole)["ema"], last(broken)["ema"])
+    assert not changed(stored(whole / "model"), stored(broken / "model"))
+    times = ("seconds", "images_per_second")
+    logs = [[{k: v for k, v in e.items() if k not in times} for e in entries(folder)] for folder in (whole, broken)]
+    assert logs[0] == logs[1]
+    assert not list((broken / "checkpoints").glob("*.tmp"))
 
 
 def test_a_filled_output_needs_resume(tiny_data: Path, tmp_path: Path) -> None:
@@ -419,11 +467,11 @@ def test_a_loss_that_turns_nan_stops_and_names_the_batch(tiny_data: Path, tmp_pa
 
     monkeypatch.setattr(Segmentation, "loss", poisoned)
     with pytest.raises(
-        InputError, match=r"loss of 'disc' is not finite in epoch 2, step 4 .*images/\d\d\.png.*checkpoint of epoch 1 is kept"
+        InputError, match=r"loss of 'disc' is not finite .*images/\d\d\.png.* in epoch 2, step 4; the checkpoint of step 2 is kept"
     ) as caught:
         fit(run_config(tiny_data, tmp_path / "run", epochs=5))
     assert "\n" not in str(caught.value)
-    state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    state = last(tmp_path / "run")
     assert state["epoch"] == 1
     assert all(bool(torch.isfinite(v).all()) for v in state["module"].values())
     assert MultiTaskModel.from_pretrained(tmp_path / "run" / "model").heads
@@ -433,9 +481,7 @@ def test_a_huge_learning_rate_never_reaches_a_checkpoint(tiny_data: Path, tmp_pa
     optimiser = {"learning_rate": 1e30, "warmup": 0.0, "clip_norm": 0}
     with pytest.raises(InputError, match="not finite"):
         fit(run_config(tiny_data, tmp_path / "run", epochs=5, optimiser=optimiser))
-    path = tmp_path / "run" / "checkpoints" / "last.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=True)
+    if state := checkpoint.load(tmp_path / "run"):
         assert all(bool(torch.isfinite(v).all()) for v in state["module"].values())
 
 
@@ -455,7 +501,7 @@ def test_weights_that_turn_nan_in_the_last_step_of_an_epoch_are_not_kept(
     monkeypatch.setattr(Trainer, "_optimise", poison)
     with pytest.raises(InputError, match="not finite"):
         fit(run_config(tiny_data, tmp_path / "run", epochs=3))
-    state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    state = last(tmp_path / "run")
     assert all(bool(torch.isfinite(v).all()) for v in state["module"].values()), "the last good checkpoint is kept"
 
 

@@ -1,0 +1,70 @@
+"""AdamW with warm-up, cosine, clipping and loss scaling: everything that turns gradients into a step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from umsrep.tasks.config import OptimiserConfig
+
+
+class Optimisation:
+    """The optimiser of a run and its schedule.
+
+    Attributes:
+        optimiser: AdamW with four groups: encoder or not, decayed or not.
+    """
+
+    def __init__(self, config: OptimiserConfig, module: nn.Module, total_steps: int, scaler: Any = None) -> None:
+        """Set up; ``module`` is the `JointStep`, ``scaler`` the gradient scaler of float16 or None."""
+        self.config, self.module, self.total_steps, self.scaler = config, module, total_steps, scaler
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in module.named_parameters():
+            groups.setdefault((name.startswith("model.encoder."), parameter.ndim > 1), []).append(parameter)
+        self.optimiser = torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "lr": 0.0,
+                    "peak": config.learning_rate * (config.encoder_factor if is_encoder else 1.0),
+                    "weight_decay": config.weight_decay if decays else 0.0,
+                }
+                for (is_encoder, decays), parameters in groups.items()
+            ]
+        )
+
+    def factor(self, step: int) -> float:
+        """Return the factor on the peak rates at a step: linear warm-up, then a cosine to ``final_fraction``."""
+        warm = max(1, round(self.config.warmup * self.total_steps))
+        if step < warm:
+            return (step + 1) / warm
+        progress = (step - warm) / max(1, self.total_steps - warm)
+        return self.config.final_fraction + (1 - self.config.final_fraction) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+    def step(self, step: int) -> None:
+        """Clip the gradients, make one step at the rates of ``step``, and clear the gradients."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * self.factor(step)
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimiser)
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
+        if self.scaler is not None:
+            self.scaler.step(self.optimiser)
+            self.scaler.update()
+        else:
+            self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs."""
+        return {"optimiser": self.optimiser.state_dict(), "scaler": None if self.scaler is None else self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a saved state back."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.scaler is not None and state["scaler"] is not None:
+            self.scaler.load_state_dict(state["scaler"])

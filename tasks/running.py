@@ -1,0 +1,46 @@
+"""What a run has summed up in the epoch so far; a checkpoint in the middle of an epoch holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from accelerate import Accelerator
+
+
+@dataclasses.dataclass
+class Running:
+    """Sums over the batches of one epoch.
+
+    Attributes:
+        batches: Batches of this epoch that are done.
+        sums: Task's name to this process's sum of losses over rows.
+        rows: Task's name to rows, over all processes.
+        images: Images, over all processes.
+        seconds: Of training.
+    """
+
+    batches: int = 0
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    rows: dict[str, float] = dataclasses.field(default_factory=dict)
+    images: int = 0
+    seconds: float = 0.0
+
+    def add(self, losses: Mapping[str, torch.Tensor], totals: Mapping[str, float], images: int) -> None:
+        """Add one batch: each task's loss as `JointStep` gives it, and its rows over all processes."""
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(loss) * totals[name]
+            self.rows[name] = self.rows.get(name, 0.0) + totals[name]
+        self.batches += 1
+        self.images += images
+
+    def means(self, accelerator: Accelerator) -> dict[str, float]:
+        """Return each task's mean loss a row, over all processes; NaN without rows."""
+        sums = list(self.sums.values())
+        if accelerator.num_processes > 1:
+            gathered = accelerator.reduce(torch.tensor(sums, device=accelerator.device))
+            sums = cast(torch.Tensor, gathered).tolist()
+        return {name: total / rows if rows else math.nan for total, (name, rows) in zip(sums, self.rows.items(), strict=True)}

@@ -1,0 +1,28 @@
+"""Sums over an epoch: means over rows, whatever the batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from umsrep.tasks.running import Running
+
+
+def test_means_are_over_rows_not_batches() -> None:
+    running = Running()
+    running.add({"disc": torch.tensor(1.0), "size": torch.tensor(0.0)}, {"disc": 3.0, "size": 0.0}, 8)
+    running.add({"disc": torch.tensor(2.0), "size": torch.tensor(0.0)}, {"disc": 1.0, "size": 0.0}, 8)
+    means = running.means(Accelerator())
+    assert means["disc"] == pytest.approx((3 * 1 + 1 * 2) / 4)
+    assert math.isnan(means["size"]), "no row, no mean"
+    assert (running.batches, running.images) == (2, 16)
+
+
+def test_it_goes_into_a_checkpoint_and_back() -> None:
+    running = Running()
+    running.add({"disc": torch.tensor(1.0)}, {"disc": 3.0}, 8)
+    assert Running(**dataclasses.asdict(running)) == running
