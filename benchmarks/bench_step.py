@@ -31,7 +31,7 @@ class BareLoop:
         module = copy.deepcopy(trainer.step_module)
         self.model = module.model
         twin = dict(zip(trainer.step_module.parameters(), module.parameters(), strict=True))
-        groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in trainer.optimiser.param_groups]
+        groups = [{**group, "params": [twin[p] for p in group["params"]]} for group in trainer.optimisation.optimiser.param_groups]
         self.parameters = list(module.parameters())
         self.optimiser = torch.optim.AdamW([{**group, "lr": group["peak"]} for group in groups])
         average = copy.deepcopy(self.model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -150,6 +151,7 @@ class OptimiserConfig:
     Attributes:
         learning_rate: Peak, of heads and decoders.
         encoder_factor: The encoder's rate is this times the heads'.
+        layer_decay: Each block of the encoder has this times the rate of the block after it (Clark et al. 2020); 1 is off.
         weight_decay: On matrices and kernels; not on biases and norms.
         warmup: Fraction of all steps.
         final_fraction: The last rate as a fraction of the peak.
@@ -159,6 +161,7 @@ class OptimiserConfig:
 
     learning_rate: float = 1e-3
     encoder_factor: float = 0.5
+    layer_decay: float = 1.0
     weight_decay: float = 0.01
     warmup: float = 0.05
     final_fraction: float = 0.01
@@ -195,9 +198,15 @@ class FineTuneConfig:
         batch_size: Rows of a step over all processes.
         epochs: Passes over the training rows.
         max_steps: Stop after this many optimiser steps, or null.
-        strategy: frozen (heads only), heads-then-all (heads only in the first fifth), or full.
+        strategy: What of the encoder trains: frozen (nothing), partial (its last ``trainable_stages`` stages), gradual (stages join one
+            by one from the last), heads-then-all (nothing in the first fifth of the steps), or full. See `umsrep.tasks.strategies`.
+        trainable_stages: Of strategy partial.
         train_heads: Only these heads (and no shared decoder, no encoder) train; default all of ``tasks``.
-        balancing: Task weights: fixed, or learned by homoscedastic uncertainty (Kendall et al. 2018).
+        balancing: Task weights: fixed, learned by homoscedastic uncertainty (Kendall et al. 2018), or fixed with conflicting
+            gradients projected (pcgrad: Yu et al. 2020).
+        gradients_every: Batches between measurements of the tasks' gradients (norms and cosines, in metrics.jsonl); 0 is never.
+        sampling: Exponent on the number of rows of each kind of annotation: 1 takes every row once an epoch, 0.5 draws by the square
+            root, 1 / T by temperature T; below 1, rare annotations come more often, and common ones not all in every epoch.
         batch_norm: The encoder's: ``clean``, statistics of the batch's clean images; ``frozen``, the stored ones; ``auto``, frozen
             where the encoder starts from weights (which held up better under a shift of acquisition, docs/LOG.md), else clean.
         optimiser: See `OptimiserConfig`.
@@ -209,6 +218,7 @@ class FineTuneConfig:
         processes: How many processes must run; null takes what was launched.
         trackers: Besides metrics.jsonl: names that Accelerate knows (tensorboard, trackio, wandb, mlflow).
         validate_every: Epochs between validations.
+        checkpoint_minutes: Minutes between checkpoints within an epoch (one is written after each epoch in any case); 0 is never.
     """
 
     tasks: dict[str, TaskConfig]
@@ -221,9 +231,12 @@ class FineTuneConfig:
     batch_size: int = 16
     epochs: int = 20
     max_steps: int | None = None
-    strategy: Literal["frozen", "heads-then-all", "full"] = "full"
+    strategy: Literal["frozen", "partial", "gradual", "heads-then-all", "full"] = "full"
+    trainable_stages: int = 2
     train_heads: list[str] | None = None
-    balancing: Literal["fixed", "uncertainty"] = "fixed"
+    balancing: Literal["fixed", "uncertainty", "pcgrad"] = "fixed"
+    gradients_every: int = 200
+    sampling: float = 1.0
     batch_norm: Literal["auto", "clean", "frozen"] = "auto"
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
@@ -234,6 +247,7 @@ class FineTuneConfig:
     processes: int | None = None
     trackers: list[str] = dataclasses.field(default_factory=list)
     validate_every: int = 1
+    checkpoint_minutes: float = 10.0
 
     @property
     def frozen_norm(self) -> bool:
@@ -262,9 +276,17 @@ class FineTuneConfig:
                 raise InputError(f"config: {name} must be {low} or more, not {getattr(self, name)}")
         if self.seed >= 2**32:
             raise InputError(f"config: seed must be below 2**32, not {self.seed}")
+        if not 0 <= self.checkpoint_minutes < math.inf:
+            raise InputError(f"config: checkpoint_minutes must be 0 or more, not {self.checkpoint_minutes}")
+        if self.trainable_stages < 1 or self.gradients_every < 0:
+            raise InputError("config: trainable_stages must be 1 or more, gradients_every 0 or more")
+        if not 0 <= self.sampling <= 1:
+            raise InputError(f"config: sampling must be from 0 to 1, not {self.sampling}")
         if not 0 <= self.ema < 1:
             raise InputError(f"config: ema must be 0 or more and below 1, not {self.ema}")
         optimiser = self.optimiser
+        if not 0 < optimiser.layer_decay <= 1:
+            raise InputError(f"config: optimiser.layer_decay must be above 0 and at most 1, not {optimiser.layer_decay}")
         if optimiser.learning_rate <= 0 or optimiser.accumulate < 1 or not 0 <= optimiser.warmup < 1:
             raise InputError("config: optimiser needs learning_rate above 0, accumulate 1 or more, and warmup from 0 to below 1")
         for data in self.data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,29 +11,48 @@ from torch import nn
 
 from umsrep.tasks.config import OptimiserConfig
 
+ENCODER = "model.encoder.model."
+
 
 class Optimisation:
     """The optimiser of a run and its schedule.
 
     Attributes:
-        optimiser: AdamW with four groups: encoder or not, decayed or not.
+        optimiser: AdamW; a group for each rate (heads, encoder, blocks of it with layer decay), with and without weight decay.
     """
 
-    def __init__(self, config: OptimiserConfig, module: nn.Module, total_steps: int, scaler: Any = None) -> None:
-        """Set up; ``module`` is the `JointStep`, ``scaler`` the gradient scaler of float16 or None."""
+    def __init__(
+        self,
+        config: OptimiserConfig,
+        module: nn.Module,
+        total_steps: int,
+        scaler: Any = None,
+        blocks: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """Set up.
+
+        Args:
+            config: Rates and the like.
+            module: The `JointStep`.
+            total_steps: Of the run.
+            scaler: The gradient scaler of float16, or None.
+            blocks: Names of the encoder's parameters, block by block from input to output, for layer decay.
+        """
         self.config, self.module, self.total_steps, self.scaler = config, module, total_steps, scaler
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        depth = {f"{ENCODER}{name}": len(blocks) - 1 - k for k, names in enumerate(blocks) for name in names}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
-            groups.setdefault((name.startswith("model.encoder."), parameter.ndim > 1), []).append(parameter)
+            factor = config.encoder_factor * config.layer_decay ** depth.get(name, 0) if name.startswith(ENCODER) else 1.0
+            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
         self.optimiser = torch.optim.AdamW(
             [
                 {
                     "params": parameters,
                     "lr": 0.0,
-                    "peak": config.learning_rate * (config.encoder_factor if is_encoder else 1.0),
+                    "peak": config.learning_rate * factor,
                     "weight_decay": config.weight_decay if decays else 0.0,
                 }
-                for (is_encoder, decays), parameters in groups.items()
+                for (factor, decays), parameters in groups.items()
             ]
         )
 

@@ -21,6 +21,7 @@ class Running:
         rows: Task's name to rows, over all processes.
         images: Images, over all processes.
         seconds: Of training.
+        gradients: What `umsrep.tasks.balancing.Balancer.compare` measured, summed up; ``n`` counts the measurements.
     """
 
     batches: int = 0
@@ -28,6 +29,7 @@ class Running:
     rows: dict[str, float] = dataclasses.field(default_factory=dict)
     images: int = 0
     seconds: float = 0.0
+    gradients: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def add(self, losses: Mapping[str, torch.Tensor], totals: Mapping[str, float], images: int) -> None:
         """Add one batch: each task's loss as `JointStep` gives it, and its rows over all processes."""
@@ -36,6 +38,16 @@ class Running:
             self.rows[name] = self.rows.get(name, 0.0) + totals[name]
         self.batches += 1
         self.images += images
+
+    def add_gradients(self, measured: Mapping[str, float]) -> None:
+        """Add one measurement of the tasks' gradients."""
+        for name, value in {**measured, "n": 1.0}.items():
+            self.gradients[name] = self.gradients.get(name, 0.0) + value
+
+    def mean_gradients(self) -> dict[str, float]:
+        """Return the mean of the measurements, and their number ``n``."""
+        count = self.gradients["n"]
+        return {name: value if name == "n" else value / count for name, value in self.gradients.items()}
 
     def means(self, accelerator: Accelerator) -> dict[str, float]:
         """Return each task's mean loss a row, over all processes; NaN without rows."""

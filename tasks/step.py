@@ -41,8 +41,10 @@ class JointStep(nn.Module):
         self.frozen_norm = frozen_norm
         self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in tasks} if uncertainty else {})
 
-    def forward(self, batch: Mapping[str, Any], totals: Mapping[str, float], world_size: int = 1) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss to differentiate, and each task's loss.
+    def forward(
+        self, batch: Mapping[str, Any], totals: Mapping[str, float], world_size: int = 1
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return what to differentiate, task by task, and each task's loss.
 
         Args:
             batch: As `umsrep.tasks.data.dataset.collate` makes it.
@@ -51,12 +53,11 @@ class JointStep(nn.Module):
                 global batch's gradient.
 
         Returns:
-            The weighted sum, and per task the global batch's mean loss as far as this process's rows make it up (their sum over
-            processes is the mean); 0 for a task without rows.
+            Each task's weighted term of the sum whose gradient is wanted; and each task's mean loss over the global batch, as far as
+            this process's rows make it up (their sum over processes is the mean), 0 for a task without rows.
         """
         outputs = joint_outputs(self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm)
-        total = batch["image"].new_zeros(())
-        losses = {}
+        terms, losses = {}, {}
         for name, (out, weight) in outputs.items():
             target = batch.get(f"target.{name}")
             if target is None:
@@ -69,10 +70,10 @@ class JointStep(nn.Module):
             if name in self.log_variances:
                 s = self.log_variances[name]
                 present = float(totals[name] > 0)
-                total = total + world_size * torch.exp(-s) * loss + present * s / 2
+                terms[name] = world_size * torch.exp(-s) * loss + present * s / 2
             else:
-                total = total + world_size * self.weights[name] * loss
-        return total, losses
+                terms[name] = world_size * self.weights[name] * loss
+        return terms, losses
 
 
 def joint_outputs(

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from umsrep.heads import ClassificationHead
 from umsrep.tasks import checkpoint, pictures, runfolder
 from umsrep.tasks.agreement import agree
+from umsrep.tasks.balancing import Balancer
 from umsrep.tasks.classification import Classification, choose_thresholds
 from umsrep.tasks.config import FineTuneConfig, dump_config
 from umsrep.tasks.data.dataset import JointDataset, collate
@@ -37,7 +38,7 @@ from umsrep.tasks.progress import say, track
 from umsrep.tasks.running import Running
 from umsrep.tasks.setup import build_model, build_sets, build_tasks
 from umsrep.tasks.step import JointStep
-from umsrep.tasks.strategies import Strategy
+from umsrep.tasks.strategies import Strategy, stages_of
 from umsrep.tasks.task import Task
 
 Metrics = dict[str, dict[str, float]]
@@ -119,6 +120,7 @@ class Trainer:
             seed=config.seed,
             rank=self.rank,
             world_size=self.world,
+            exponent=config.sampling,
         )
         self.steps_per_epoch = max(1, len(self.sampler) // config.optimiser.accumulate)
         self.total_steps = min(config.epochs * self.steps_per_epoch, config.max_steps or 10**12)
@@ -141,8 +143,15 @@ class Trainer:
             self.model = self.step_module.model
         self.strategy = Strategy(config, self.model, self.total_steps)
         self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
-        self.optimisation = Optimisation(config.optimiser, self.step_module, self.total_steps, self.accelerator.scaler)
+        self.optimisation = Optimisation(
+            config.optimiser,
+            self.step_module,
+            self.total_steps,
+            self.accelerator.scaler,
+            blocks=stages_of(self.model.encoder.model, coarse=False),
+        )
         self.step, self.epoch, self.seconds = 0, 0, 0.0
+        self.balancer = Balancer(self.accelerator, self.step_module, project=config.balancing == "pcgrad", seed=config.seed)
         self.running = Running()
         self.watch = Watch()
         self.saved, self.saved_step = time.monotonic(), 0
@@ -230,10 +239,13 @@ class Trainer:
             # seeded for each batch, so that a run that goes on in the middle of an epoch draws the same dropout
             torch.manual_seed(zlib.crc32(f"{config.seed}/{self.epoch}/{running.batches}/{self.rank}".encode()))
             boundary = (running.batches + 1) % accumulate == 0
-            with contextlib.nullcontext() if boundary else self.accelerator.no_sync(wrapped):
-                loss, losses = wrapped(move(agreed.batch, device), agreed.totals, self.world)
+            with contextlib.nullcontext() if boundary and self.balancer.synchronised else self.accelerator.no_sync(wrapped):
+                terms, losses = wrapped(move(agreed.batch, device), agreed.totals, self.world)
                 check_losses(self.accelerator, losses, agreed.batch, self.train_set, self._where)
-                self.accelerator.backward(loss / accumulate)
+                if config.gradients_every and running.batches % config.gradients_every == 0 and len(terms) > 1:
+                    running.add_gradients(self.balancer.compare(terms))
+                draw = self.epoch * len(self.sampler) + running.batches
+                self.balancer.backward({name: term / accumulate for name, term in terms.items()}, draw)
             running.add(losses, agreed.totals, config.batch_size)
             if not boundary:
                 continue
@@ -246,6 +258,7 @@ class Trainer:
         self._count(mark)
         return {
             "train": running.means(self.accelerator),
+            **({"gradients": running.mean_gradients()} if running.gradients else {}),
             "learning_rate": config.optimiser.learning_rate * self.optimisation.factor(self.step),
             "images_per_second": running.images / running.seconds,
         }

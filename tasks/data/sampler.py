@@ -15,12 +15,22 @@ class TaskAwareBatchSampler(Sampler[list[int]]):
 
     Rows with the same pattern (which tasks they are annotated for) are shuffled, laid evenly over the epoch with a random
     offset, and merged: any stretch of the epoch holds each pattern in about its overall proportion, and every row comes once.
-    The order depends on (seed, epoch) alone; each process takes every ``world_size``-th row of each global batch. Rows that
+    With an ``exponent`` below 1 a pattern of n rows gets a share of the epoch in proportion to n ** exponent instead: rare patterns
+    come more often, of common ones each epoch takes the next part of a shuffled cycle, so that all rows serve equally often in the
+    long run. The order depends on (seed, epoch) alone; each process takes every ``world_size``-th row of each global batch. Rows that
     do not fill the last batch are left out of this epoch (others the next).
     """
 
     def __init__(
-        self, annotated: Mapping[str, np.ndarray], batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1, start: int = 0
+        self,
+        annotated: Mapping[str, np.ndarray],
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start: int = 0,
+        exponent: float = 1.0,
     ) -> None:
         """Set up.
 
@@ -31,6 +41,7 @@ class TaskAwareBatchSampler(Sampler[list[int]]):
             rank: This process.
             world_size: Number of processes.
             start: First batch of the epoch to give (mid-epoch resume).
+            exponent: On the number of rows of each pattern: 1 by size, 0.5 by its square root, 1 / T by temperature T, 0 evenly.
 
         Raises:
             InputError: if the batch cannot be shared out evenly.
@@ -43,6 +54,10 @@ class TaskAwareBatchSampler(Sampler[list[int]]):
         self.batch_size = min(batch_size, len(self.rows) // world_size * world_size)
         if self.batch_size == 0:
             raise InputError(f"{len(self.rows)} annotated training rows are too few for {world_size} processes")
+        shares = np.array([len(group) ** exponent for group in self.groups])
+        exact = len(self.rows) * shares / shares.sum()
+        self.counts = np.floor(exact).astype(int)  # rows of each pattern in an epoch: the largest remainders make up the rest
+        self.counts[np.argsort(self.counts - exact, kind="stable")[: len(self.rows) - self.counts.sum()]] += 1
         self.seed, self.rank, self.world_size, self.start = seed, rank, world_size, start
         self.epoch = 0
 
@@ -50,14 +65,24 @@ class TaskAwareBatchSampler(Sampler[list[int]]):
         """Return this epoch's rows in order."""
         random = np.random.default_rng([self.seed, self.epoch])
         places = []
-        for group in self.groups:
-            shuffled = random.permutation(group)
-            position = (np.arange(len(group)) + random.random()) / len(group)
+        for number, (group, count) in enumerate(zip(self.groups, self.counts, strict=True)):
+            shuffled = random.permutation(group) if count == len(group) else self._cycle(number, int(count))
+            position = (np.arange(count) + random.random()) / max(1, count)
             places.append((position, shuffled))
         position = np.concatenate([p for p, _ in places])
         rows = np.concatenate([r for _, r in places])
         ordered: np.ndarray = rows[np.argsort(position, kind="stable")]
         return ordered
+
+    def _cycle(self, number: int, count: int) -> np.ndarray:
+        """Return this epoch's part of a pattern's endless row of shuffles."""
+        group = self.groups[number]
+        first, last = self.epoch * count, (self.epoch + 1) * count
+        rounds = range(first // len(group), -(-last // len(group)))
+        order = np.concatenate([np.random.default_rng([self.seed, number, k]).permutation(group) for k in rounds])
+        offset = first - rounds[0] * len(group)
+        part: np.ndarray = order[offset : offset + count]
+        return part
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.tasks.runs import run_config, tiny_model
 from umsrep.tasks.model import MultiTaskModel
-from umsrep.tasks.strategies import HEADS_FIRST, Strategy
+from umsrep.tasks.strategies import HEADS_FIRST, Strategy, stages_of
 
 
 def strategy(data: Path, model: MultiTaskModel, *, steps: int = 10, **changes: Any) -> Strategy:
@@ -78,3 +78,44 @@ def test_heads_that_are_no_task_stay(tiny_data: Path) -> None:
     assert list(tasks) == plan.tasks
     plan.apply(0, model)
     assert parts(model) == every(False, size=True, encoder=True), "the decoder serves no task of this run"
+
+
+def training_stages(plan: Strategy, model: MultiTaskModel) -> list[bool | None]:
+    parameters = dict(model.encoder.model.named_parameters())
+    states = [{parameters[n].requires_grad for n in names} for names in plan.stages]
+    return [s.pop() if len(s) == 1 else None for s in states]
+
+
+@pytest.mark.parametrize("count", [1, 2, 99])
+def test_partial_trains_the_last_stages(count: int, tiny_data: Path) -> None:
+    model = tiny_model(tiny_data)
+    plan = strategy(tiny_data, model, strategy="partial", trainable_stages=count)
+    plan.apply(0, model)
+    stages = len(plan.stages)
+    assert training_stages(plan, model) == [k >= stages - count for k in range(stages)]
+    assert not any(plan.changes(step) for step in range(12))
+    stem, last = model.encoder.model.get_submodule("bn1"), model.encoder.model.get_submodule("blocks.4")
+    assert last.training
+    assert stem.training == (count == 99), "statistics of a frozen stage do not move"
+    assert parts(model) | {"encoder": None} == every(True) | {"encoder": None}
+
+
+def test_gradual_unfreezes_from_the_last_stage(tiny_data: Path) -> None:
+    model = tiny_model(tiny_data)
+    plan = strategy(tiny_data, model, steps=100, strategy="gradual")
+    stages = len(plan.stages)
+    starts = [step for step in range(101) if plan.changes(step)]
+    assert len(starts) == stages
+    assert (starts[0], starts[-1]) == (20, 50)
+    for count, step in enumerate([0, *starts]):
+        plan.apply(step, model)
+        assert training_stages(plan, model) == [k >= stages - count for k in range(stages)]
+    assert parts(model) == every(True)
+
+
+def test_stages_hold_every_parameter_once(tiny_data: Path) -> None:
+    backbone = tiny_model(tiny_data).encoder.model
+    for coarse in (True, False):
+        names = [n for stage in stages_of(backbone, coarse=coarse) for n in stage]
+        assert sorted(names) == sorted(n for n, _ in backbone.named_parameters())
+    assert stages_of(backbone, coarse=True)[0][0].startswith("conv_stem")

@@ -147,6 +147,23 @@ def test_uncertainty_learns_the_balance(tiny_data: Path, tmp_path: Path) -> None
     assert changed(weights(trainer), weights(fixed))
 
 
+def test_gradients_are_compared_now_and_then(tiny_data: Path, tmp_path: Path) -> None:
+    for entry in entries(fit(run_config(tiny_data, tmp_path / "run")).output):
+        found = entry["gradients"]
+        assert found["n"] == 1, "the first batch of an epoch; the next would be the 200th"
+        # the denoising head begins as the identity, through which nothing reaches the encoder
+        assert all((found[f"norm/{name}"] > 0) == (name != "denoising" or entry["epoch"] > 1) for name in TASKS)
+        assert {k for k in found if k.startswith("cosine/")} == {"cosine/disc|size", "cosine/disc|denoising", "cosine/size|denoising"}
+    assert "gradients" not in entries(fit(run_config(tiny_data, tmp_path / "off", gradients_every=0)).output)[0]
+    frozen = entries(fit(run_config(tiny_data, tmp_path / "frozen", strategy="frozen")).output)
+    assert frozen[0]["gradients"] == {"n": 1}, "nothing pulls at a frozen encoder"
+
+
+def test_measuring_gradients_changes_nothing(tiny_data: Path, tmp_path: Path) -> None:
+    runs = [fit(run_config(tiny_data, tmp_path / str(n), gradients_every=n)) for n in (0, 1)]
+    assert not changed(stored(runs[0].model), stored(runs[1].model))
+
+
 def test_task_weights_count(tiny_data: Path, tmp_path: Path) -> None:
     heavy = {n: t | ({"weight": 5.0} if n == "size" else {}) for n, t in TASKS.items()}
     runs = [stored(fit(run_config(tiny_data, tmp_path / str(n), epochs=1, tasks=t)).model) for n, t in enumerate((TASKS, heavy))]
@@ -342,7 +359,14 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "_optimise", stop)
 
 
-@pytest.mark.parametrize("changes", [{}, {"strategy": "heads-then-all", "balancing": "uncertainty"}, {"ema": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"strategy": "heads-then-all", "balancing": "uncertainty"},
+        {"ema": 0, "strategy": "gradual", "balancing": "pcgrad", "sampling": 0.5},
+    ],
+)
 def test_an_interrupted_run_ends_as_the_unbroken_one(changes: dict[str, Any], tiny_data: Path, tmp_path: Path) -> None:
     whole = fit(run_config(tiny_data, tmp_path / "whole", epochs=3, **changes))
     broken = run_config(tiny_data, tmp_path / "broken", epochs=3, **changes)

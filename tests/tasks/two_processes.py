@@ -57,8 +57,8 @@ def _backward(
     if accelerator is not None:
         counts = accelerator.reduce(counts)
     step.zero_grad(set_to_none=True)
-    loss, losses = wrapped(batch, dict(zip(names, counts.tolist(), strict=True)), world_size)
-    loss.backward()
+    terms, losses = wrapped(batch, dict(zip(names, counts.tolist(), strict=True)), world_size)
+    torch.stack(list(terms.values())).sum().backward()
     values = torch.stack([losses[n] for n in names])
     if accelerator is not None:
         values = accelerator.reduce(values)

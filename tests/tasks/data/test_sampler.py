@@ -105,3 +105,30 @@ def test_no_row_twice_and_ranks_disjoint(patterns: list[tuple[bool, bool, bool]]
     assert len(rows) == len(set(rows))
     assert all(any(patterns[row]) for row in rows)
     assert len(parts[0]) == len(parts[1])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 0.8])
+def test_an_exponent_raises_the_share_of_rare_kinds(exponent: float) -> None:
+    annotated = mixed()  # 24 rows with masks, 96 bare, 120 with labels
+    sampler = TaskAwareBatchSampler(annotated, 8, seed=1, exponent=exponent)
+    sizes = np.array([24, 96, 120])
+    expected = 240 * sizes**exponent / (sizes**exponent).sum()
+    times = np.zeros(240, dtype=int)
+    for number in range(40):
+        rows = np.array([r for b in epoch(sampler, number) for r in b])
+        assert len(rows) == 240
+        found = [int(k.sum()) for k in (annotated["disc"][rows], (rows >= 24) & (rows < 120), annotated["size"][rows])]
+        assert np.abs(np.array(found) - expected).max() < 1
+        times += np.bincount(rows, minlength=240)
+    for kind in (slice(0, 24), slice(24, 120), slice(120, 240)):
+        assert np.ptp(times[kind]) <= 1, "rows of a kind serve equally often in the long run"
+
+
+def test_exponent_one_is_every_row_once() -> None:
+    assert epoch(TaskAwareBatchSampler(mixed(), 8, seed=1, exponent=1.0), 3) == epoch(TaskAwareBatchSampler(mixed(), 8, seed=1), 3)
+
+
+def test_an_epoch_can_begin_in_the_middle() -> None:
+    for exponent in (1.0, 0.5):
+        whole = epoch(TaskAwareBatchSampler(mixed(), 8, seed=1, exponent=exponent), 5)
+        assert epoch(TaskAwareBatchSampler(mixed(), 8, seed=1, exponent=exponent, start=7), 5) == whole[7:]
