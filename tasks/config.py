@@ -43,6 +43,12 @@ class EncoderConfig:
         std: See `InputContract`.
         resize: See `InputContract`.
         window: See `InputContract`.
+        percentiles: See `InputContract`.
+        voi: See `InputContract`.
+        photometric: See `InputContract`.
+        colour: See `InputContract`.
+        antialias: See `InputContract`.
+        expected_range: See `InputContract`.
     """
 
     name: str | None = None
@@ -56,6 +62,12 @@ class EncoderConfig:
     std: float | list[float] = 0.5
     resize: str = "stretch"
     window: list[float] | None = None
+    percentiles: list[float] | None = None
+    voi: bool = True
+    photometric: str = "monochrome2"
+    colour: str = "convert"
+    antialias: bool = True
+    expected_range: list[float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +92,14 @@ class DataConfig:
         tasks: Heads that it trains; default all that it is annotated for.
         targets: Task's name to where its target stands here.
         split_column: Column with train, validation, test.
-        validate: Use its validation rows for selection (False: only its training rows count).
+        fraction: Of its training rows, by patient, chosen by the run's seed; validation and test rows stay as they are.
     """
 
     path: str
     tasks: list[str] | None = None
     targets: dict[str, TargetConfig] = dataclasses.field(default_factory=dict)
     split_column: str = "split"
-    validate: bool = True
+    fraction: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +226,7 @@ class FineTuneConfig:
         ema: Decay of the weights' moving average (with batch-norm buffers), which is what is evaluated and saved; 0 is off.
         augment: See `Augment`.
         workers: Loader processes.
+        lenient: Bend the input contract's rules that can be bent, with a warning, instead of refusing an image (docs/input_contract.md).
         precision: no, bf16 or fp16.
         processes: How many processes must run; null takes what was launched.
         trackers: Besides metrics.jsonl: names that Accelerate knows (tensorboard, trackio, wandb, mlflow).
@@ -243,6 +256,7 @@ class FineTuneConfig:
     ema: float = 0.998
     augment: Augment = dataclasses.field(default_factory=Augment)
     workers: int = 2
+    lenient: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
     processes: int | None = None
     trackers: list[str] = dataclasses.field(default_factory=list)
@@ -290,6 +304,8 @@ class FineTuneConfig:
         if optimiser.learning_rate <= 0 or optimiser.accumulate < 1 or not 0 <= optimiser.warmup < 1:
             raise InputError("config: optimiser needs learning_rate above 0, accumulate 1 or more, and warmup from 0 to below 1")
         for data in self.data:
+            if not 0 < data.fraction <= 1:
+                raise InputError(f"config: data '{data.path}': fraction must be above 0 and at most 1, not {data.fraction}")
             for name in [*(data.tasks or ()), *data.targets]:
                 if name not in self.tasks:
                     raise InputError(f"config: data '{data.path}' names task '{name}'{nearest(name, self.tasks)}")

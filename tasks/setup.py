@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ from umsrep.tasks.classification import Classification, balanced_class_weights
 from umsrep.tasks.config import DataConfig, FineTuneConfig, make_head, make_targets, make_task
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
 from umsrep.tasks.data.manifest import Manifest, load_manifest
+from umsrep.tasks.data.subset import take_fraction
 from umsrep.tasks.evaluate import annotates
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.task import Task
@@ -33,17 +35,8 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
             model = MultiTaskModel(Encoder.from_pretrained(folder), {})
     else:
         assert encoder.arch is not None
-        contract = InputContract.from_dict(
-            {
-                "channels": encoder.in_channels,
-                "size": config.image_size,
-                "unit": encoder.unit,
-                "mean": encoder.mean,
-                "std": encoder.std,
-                "resize": encoder.resize,
-                "window": encoder.window,
-            }
-        )
+        rules = {f.name: getattr(encoder, f.name) for f in dataclasses.fields(InputContract) if f.name not in ("channels", "size")}
+        contract = InputContract.from_dict({"channels": encoder.in_channels, "size": config.image_size, **rules})
         made = Encoder.create(encoder.arch, contract=contract, weights=encoder.weights, modality=encoder.modality)
         model = MultiTaskModel(made, {})
     if config.image_size is not None:
@@ -79,14 +72,15 @@ def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDa
         chosen = _served(data, manifest, tasks, targets, config)
         for split in sources:
             if split in manifest.column(data.split_column) or split == "train":
-                if split != "train" and not data.validate:
-                    continue
-                sources[split].append(Source(manifest, manifest.rows(split, data.split_column), chosen, targets))
+                rows = manifest.rows(split, data.split_column)
+                if split == "train":
+                    rows = take_fraction(manifest, rows, data.fraction, seed=config.seed)
+                sources[split].append(Source(manifest, rows, chosen, targets))
     for split in ("train", "validation"):
         if not sources[split]:
             names = ", ".join(str(manifest.table) for _, manifest in opened)
             raise InputError(f"{names}: no row with split = {split}; training needs rows in train and in validation")
-    sets = {split: JointDataset(some, tasks, contract, seed=config.seed) for split, some in sources.items() if some}
+    sets = {split: JointDataset(some, tasks, contract, seed=config.seed, lenient=config.lenient) for split, some in sources.items() if some}
     sets["train"].augment = config.augment
     for split in ("train", "validation"):
         for name in tasks:

@@ -125,11 +125,15 @@ def test_data_sets_with_different_annotations_join(tmp_path: Path) -> None:
 
 def test_the_listed_tasks_of_a_data_set_are_those_it_serves(tiny_data: Path, tmp_path: Path) -> None:
     other = write_tiny_data(tmp_path / "other")
-    joined = train_set([{"path": str(tiny_data)}, {"path": str(other), "tasks": ["denoising"], "validate": False}])
+    joined = train_set([{"path": str(tiny_data)}, {"path": str(other), "tasks": ["denoising"]}])
     assert not joined.annotated["size"][16:].any()
     assert joined.annotated["denoising"][16:].all()
-    config = run_config([{"path": str(tiny_data)}, {"path": str(other), "validate": False}], Path("unused"))
-    assert len(build_sets(config, CONTRACT)[1]) == 4, "validate: false leaves its validation rows out"
+
+
+def test_a_fraction_takes_training_rows_only(tiny_data: Path) -> None:
+    sets = [build_sets(run_config([{"path": str(tiny_data), "fraction": f}], Path("unused")), CONTRACT) for f in (1.0, 0.5)]
+    assert [len(s[0]) for s in sets] == [16, 8]
+    assert len(sets[0][1]) == len(sets[1][1]) == 4
 
 
 def test_two_sets_with_targets_of_their_own(tiny_data: Path, tmp_path: Path) -> None:
