@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv
 # uv takes a seventh of pip's time (20 s against 140 s, docs/LOG.md), but pip alone knows a mirror from pip's configuration
-	$(BIN)/uv pip install --python $(BIN)/python -e '.[dev,onnx]' || \
-		$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,onnx]'
+	$(BIN)/uv pip install --python $(BIN)/python -e '.[dev,onnx,nifti,datasets,medmnist]' || \
+		$(BIN)/python -m pip install --disable-pip-version-check -e '.[dev,onnx,nifti,datasets,medmnist]'
 	@touch $@
 
 demo: setup  ## fine-tune three heads on simulated Doppler images, under three minutes

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from umsrep.tasks import trainer as trainer_module
-from umsrep.tasks.config import config_from_dict
+from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.data.dataset import collate
 from umsrep.tasks.trainer import Trainer
 

@@ -38,7 +38,7 @@ class Balancer:
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed}/{draw}".encode()))  # the same on every process
         merged = torch.stack(gradients).sum(0)
         merged[places] = project_conflicts([g[places] for g in gradients], generator)
-        for parameter, part in zip(parameters, merged.split([p.numel() for p in parameters]), strict=True):
+        for parameter, part in zip(parameters, torch.split(merged, [p.numel() for p in parameters]), strict=True):
             part = part.view_as(parameter)
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
 

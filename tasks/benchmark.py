@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from umsrep.errors import InputError, nearest
-from umsrep.tasks.config import FineTuneConfig, config_from_dict
+from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.progress import say
 from umsrep.tasks.runfolder import plain
 from umsrep.tasks.trainer import fit

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import difflib
 import math
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from typing import Literal
 
 from umsrep.errors import InputError, nearest
-from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
-from umsrep.tasks.classification import Classification
 from umsrep.tasks.data.augment import Augment
-from umsrep.tasks.data.dataset import Target
-from umsrep.tasks.denoising import Denoising
-from umsrep.tasks.segmentation import Segmentation
-from umsrep.tasks.task import Task
 
 SCHEMA_VERSION = 1
 STRATEGIES = ("frozen", "heads-then-all", "full")
@@ -88,11 +74,13 @@ class DataConfig:
     """One data set.
 
     Attributes:
-        path: Folder with metadata.csv, or a MedMNIST npz.
+        path: Folder with metadata.csv, .jsonl or .parquet; MedMNIST npz or ``medmnist:NAME[@SIZE]``; Hub data set ``hf:ORG/NAME``.
         tasks: Heads that it trains; default all that it is annotated for.
         targets: Task's name to where its target stands here.
         split_column: Column with train, validation, test.
         fraction: Of its training rows, by patient, chosen by the run's seed; validation and test rows stay as they are.
+        licenses: Use only rows under these licences, named as in the table (case, spaces and hyphens aside; "" is "none given").
+        license_column: Where the licence stands.
     """
 
     path: str
@@ -100,6 +88,8 @@ class DataConfig:
     targets: dict[str, TargetConfig] = dataclasses.field(default_factory=dict)
     split_column: str = "split"
     fraction: float = 1.0
+    licenses: list[str] | None = None
+    license_column: str = "license"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,6 +299,8 @@ class FineTuneConfig:
             for name in [*(data.tasks or ()), *data.targets]:
                 if name not in self.tasks:
                     raise InputError(f"config: data '{data.path}' names task '{name}'{nearest(name, self.tasks)}")
+            if data.licenses == []:
+                raise InputError(f"config: data '{data.path}': licenses is empty; leave it out to use all rows")
         for name in self.train_heads or ():
             if name not in self.tasks:
                 raise InputError(f"config: train_heads names '{name}'{nearest(name, self.tasks)}")
@@ -325,180 +317,3 @@ def _check_task(name: str, task: TaskConfig) -> None:
         raise InputError(f"config: tasks.{name} needs classes")
     if not task.factor > 0:
         raise InputError(f"config: tasks.{name}.weight must be above 0, not {task.weight}")
-
-
-# ---- from configuration to objects ---------------------------------------------------------------------------------
-def make_task(name: str, config: TaskConfig, class_weights: Sequence[float] | None = None) -> Task:
-    """Make the task of a head; ``class_weights`` replaces "balanced"."""
-    if config.kind == "denoising":
-        return Denoising(**_given(config, "noise", "level", "loss"))
-    weights = class_weights if config.class_weights == "balanced" else config.class_weights
-    if config.kind == "segmentation":
-        if config.class_weights == "balanced":
-            raise InputError(f"config: tasks.{name}.class_weights: balanced is for classification; give one number a class")
-        return Segmentation(config.classes or [], class_weights=weights, **_given(config, "multi_label", "loss"))
-    return Classification(config.classes or [], class_weights=weights, **_given(config, "multi_label", "label_smoothing", "specificity"))
-
-
-def make_head(config: TaskConfig) -> DenoisingHead | SegmentationHead | ClassificationHead:
-    """Make the unbuilt head of a task."""
-    if config.kind == "denoising":
-        return DenoisingHead(**_given(config, "decoder", "share", "width", "depth"))
-    if config.kind == "segmentation":
-        return SegmentationHead(config.classes or [], **_given(config, "decoder", "share", "multi_label"))
-    return ClassificationHead(config.classes or [], **_given(config, "multi_label", "dropout"))
-
-
-def make_targets(data: DataConfig, tasks: Mapping[str, TaskConfig]) -> dict[str, Target]:
-    """Join a data set's targets with the tasks' defaults."""
-    targets = {}
-    for name, task in tasks.items():
-        own = data.targets.get(name, TargetConfig())
-        column = own.column if own.column is not None else task.target
-        targets[name] = Target(tuple(column) if isinstance(column, list) else column, own.map)
-    return targets
-
-
-def _given(config: TaskConfig, *names: str) -> dict[str, Any]:
-    values = {name: getattr(config, name) for name in names}
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if v is not None}
-
-
-# ---- reading and writing -------------------------------------------------------------------------------------------
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FineTuneConfig:
-    """Read a YAML configuration.
-
-    Args:
-        path: The file; relative paths in it are relative to the working directory.
-        overrides: ``--key.key value`` or ``--key.key=value``, values in YAML.
-
-    Raises:
-        InputError: naming the key that is unknown (with the nearest), missing, or of a wrong type.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such configuration file")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a configuration is a mapping of keys")
-    return config_from_dict(apply_overrides(values, overrides), where=str(path))
-
-
-def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> FineTuneConfig:
-    """Check plain values and make the configuration; errors as in `load_config`."""
-    _check_keys(values, FineTuneConfig, where, "")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(FineTuneConfig, "run")
-    try:
-        parsed = parser.instantiate(parser.parse_object({"run": _words(values)}))
-    except (ArgumentError, TypeError) as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        message = re.sub(r"\brun\.", "", " ".join(str(error).split()))
-        raise InputError(f"{where}: {message}") from error
-    config: FineTuneConfig = parsed.run
-    return config
-
-
-def _words(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy in which YAML's readings of what was meant as words are undone: ``no`` as False, numbers as keys of a map."""
-    copied = copy.deepcopy(dict(values))
-    if copied.get("precision") is False:
-        copied["precision"] = "no"
-    sets = copied.get("data")
-    for data in sets if isinstance(sets, list) else ():  # other types are refused by the parser
-        targets = data.get("targets") if isinstance(data, dict) else None
-        for target in targets.values() if isinstance(targets, dict) else ():
-            if isinstance(target, dict) and isinstance(target.get("map"), dict):
-                target["map"] = text_keys(target["map"])
-    return copied
-
-
-def text_keys(mapping: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a map of stored values with its keys as text, as a table holds them."""
-    return {str(key): value for key, value in mapping.items()}
-
-
-def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the values with ``--a.b value`` pairs put in."""
-    result = yaml.safe_load(yaml.safe_dump(dict(values)))
-    words = list(overrides)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--") or len(word) < 3:
-            raise InputError(f"'{word}': expected --key value or --key=value")
-        key, equals, text = word[2:].partition("=")
-        if not equals:
-            if not words:
-                raise InputError(f"--{key} needs a value")
-            text = words.pop(0)
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--{key}: '{text}' is not valid YAML") from error
-        _put(result, key.split("."), value, key)
-    return dict(result)
-
-
-def _put(node: Any, path: list[str], value: Any, key: str) -> None:
-    *parents, last = path
-    for part in parents:
-        if isinstance(node, list):
-            node = node[_index(node, part, key)]
-        else:
-            if node.get(part) is None:
-                node[part] = {}
-            node = node[part]
-        if not isinstance(node, dict | list):
-            raise InputError(f"--{key}: '{part}' holds a plain value, no further keys")
-    if isinstance(node, list):
-        node[_index(node, last, key)] = value
-    else:
-        node[last] = value
-
-
-def _index(node: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(node):
-        raise InputError(f"--{key}: '{part}' must be the number of an entry, 0 to {len(node) - 1}")
-    return int(part)
-
-
-_NESTED: dict[str, type] = {
-    "encoder": EncoderConfig,
-    "optimiser": OptimiserConfig,
-    "early_stopping": EarlyStoppingConfig,
-    "augment": Augment,
-}
-
-
-def _check_keys(values: Any, kind: type, where: str, prefix: str) -> None:
-    """Name an unknown key and the nearest known ones, which a type error would bury."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where}: {prefix.rstrip('.') or 'the configuration'} must be a mapping of keys")
-    known = [f.name for f in dataclasses.fields(kind)]
-    for key, value in values.items():
-        if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=2, cutoff=0.5)
-            raise InputError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), close or known)}")
-        if kind is FineTuneConfig and key in _NESTED:
-            _check_keys(value, _NESTED[key], where, f"{key}.")
-        elif kind is FineTuneConfig and key == "tasks" and isinstance(value, Mapping):
-            for name, task in value.items():
-                _check_keys(task, TaskConfig, where, f"tasks.{name}.")
-        elif kind is FineTuneConfig and key == "data" and isinstance(value, list):
-            for number, data in enumerate(value):
-                _check_keys(data, DataConfig, where, f"data.{number}.")
-                for name, target in (data.get("targets") or {}).items():
-                    _check_keys(target, TargetConfig, where, f"data.{number}.targets.{name}.")
-    missing = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory and f.name not in values]
-    if missing:
-        raise InputError(f"{where}: missing key '{prefix}{missing[0]}'")
-
-
-def dump_config(config: FineTuneConfig) -> str:
-    """Return the configuration as YAML that `load_config` reads back."""
-    text: str = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
-    return text

@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from umsrep.errors import InputError
-from umsrep.tasks.config import FineTuneConfig, config_from_dict
+from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.data import doppler
 from umsrep.tasks.progress import say
 from umsrep.tasks.trainer import Report, fit

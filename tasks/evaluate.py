@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from umsrep.tasks.progress import track
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.step import joint_outputs
 from umsrep.tasks.task import Task
+from umsrep.zoo.input_contract import ContractWarning
 
 # The mean over tasks compares numbers of one scale: a PSNR gain of this many dB counts as 1.
 FULL_GAIN_DB = 20.0
@@ -72,6 +74,8 @@ def collect(
                 extra = {}
                 if isinstance(task, Denoising):
                     extra["noisy"] = model.encoder.contract.denormalise(on_device[f"noisy.{name}"])
+                elif isinstance(task, Segmentation):
+                    extra["spacing"] = batch["spacing"][batch[f"rows.{name}"]]
                 rows = task.rows(out, on_device[f"target.{name}"], **extra)
                 rows["index"] = batch["index"][batch[f"rows.{name}"]].numpy()
                 parts[name].append(rows)
@@ -153,12 +157,13 @@ def evaluate(
     batch_size: int = 16,
     workers: int = 0,
     title: str | None = "evaluating",
+    lenient: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Evaluate a model on one split of a data set, at the size of its contract.
 
     Args:
         model: With the heads to evaluate.
-        data: Folder with metadata.csv, or a MedMNIST npz.
+        data: What `load_manifest` opens: a folder with metadata.csv, a MedMNIST npz, ...
         split: train, validation or test.
         split_column: Column that says so.
         targets: Head's name to where its target stands.
@@ -169,17 +174,28 @@ def evaluate(
         batch_size: Rows at once.
         workers: Loader processes.
         title: Of the progress bar, or None.
+        lenient: Bend the contract's rules that can be bent, with a warning, instead of refusing; see `InputContract.load`.
 
     Returns:
         Head's name to its metrics.
 
     Raises:
-        InputError: as in training: missing or damaged files, labels that are no class, an empty split, no annotated row for a head.
+        InputError: as in training: missing or damaged files, labels that are no class, an empty split, no annotated row for a head;
+            `ContractError` for an image that breaks a rule of the input contract.
     """
     if batch_size < 1 or workers < 0:
         raise InputError(f"batch_size must be 1 or more and workers 0 or more, not {batch_size} and {workers}")
     dataset = evaluation_set(
-        model, data, split=split, split_column=split_column, targets=targets, tasks=tasks, noise=noise, level=level, seed=seed
+        model,
+        data,
+        split=split,
+        split_column=split_column,
+        targets=targets,
+        tasks=tasks,
+        noise=noise,
+        level=level,
+        seed=seed,
+        lenient=lenient,
     )
     rows = collect(model, dataset, batch_size=batch_size, workers=workers, title=title)
     thresholds = {name: head.thresholds for name, head in model.heads.items() if isinstance(head, ClassificationHead)}
@@ -197,6 +213,7 @@ def evaluation_set(
     noise: str = "gaussian",
     level: float = 25.0,
     seed: int = 0,
+    lenient: bool = False,
 ) -> JointDataset:
     """Return the items that `evaluate` runs over; arguments as there."""
     manifest = load_manifest(data)
@@ -207,7 +224,7 @@ def evaluation_set(
     chosen = list(tasks) if tasks is not None else [name for name in every if annotates(name, every[name], manifest, targets)]
     rows = manifest.rows(split, split_column)
     source = Source(manifest, rows, chosen, targets)
-    dataset = JointDataset([source], {name: every[name] for name in chosen}, model.encoder.contract, seed=seed)
+    dataset = JointDataset([source], {name: every[name] for name in chosen}, model.encoder.contract, seed=seed, lenient=lenient)
     for name in chosen:
         if not dataset.annotated[name].any():
             if tasks is not None:
@@ -238,9 +255,13 @@ def annotates(name: str, task: Task, manifest: Manifest, targets: Mapping[str, T
 
 
 def move(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return the batch with its tensors on a device, images in channels-last order."""
+    """Return the batch with its tensors on a device, images in channels-last order; warn of the contract rules that were bent for it."""
     moved = {}
     for key, value in batch.items():
+        if key == "bent":  # said here, on the main process: loader processes would each say it anew
+            for line in value:
+                warnings.warn(line, ContractWarning, stacklevel=2)
+            continue
         if isinstance(value, torch.Tensor):
             value = value.to(device, non_blocking=True)
             if key == "image" or key.startswith("noisy."):

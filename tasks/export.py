@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -15,6 +16,7 @@ from torch.export import Dim
 from torch.nn import functional as F
 
 from umsrep.errors import InputError, nearest
+from umsrep.heads import ClassificationHead, Head, SegmentationHead
 from umsrep.tasks.model import MultiTaskModel
 
 FORMATS = ("onnx", "torch")
@@ -57,8 +59,9 @@ def export(model: MultiTaskModel, path: Path, format: str = "onnx") -> Path:
     """Export all heads as one graph.
 
     The input is ``image`` [B, C, H, W] as the contract gives it, with H and W above 32; outputs bear the heads' names and hold what
-    `MultiTaskModel.forward` returns. The contract, the heads and their order are in the file's metadata (ONNX:
-    ``umsrep``; torch: extra file ``umsrep.json``).
+    `MultiTaskModel.forward` returns. The file carries what a program without umsrep needs to feed and read it, as JSON, in ONNX's
+    metadata and in extra files of the torch archive: ``umsrep.contract`` (`InputContract.to_dict`) and ``umsrep.heads`` (in the order
+    of the outputs, head's name to its kind, classes, decision thresholds and whether classes may occur together).
 
     Args:
         model: Exported in evaluation mode; left as it was.
@@ -89,9 +92,20 @@ def export(model: MultiTaskModel, path: Path, format: str = "onnx") -> Path:
     return path
 
 
+def _described(head: Head) -> dict[str, Any]:
+    described: dict[str, Any] = {"kind": head.kind}
+    if isinstance(head, SegmentationHead | ClassificationHead):
+        described |= {"classes": list(head.classes), "multi_label": head.multi_label}
+    if isinstance(head, ClassificationHead):
+        described["thresholds"] = list(head.thresholds) if head.thresholds else None
+    return described
+
+
 def _export(model: MultiTaskModel, path: Path, format: str) -> None:
-    block = model.config()["umsrep"]
-    metadata = json.dumps({"contract": block["contract"], "heads": block["heads"], "outputs": list(model.heads)})
+    metadata = {
+        "umsrep.contract": json.dumps(model.encoder.contract.to_dict()),
+        "umsrep.heads": json.dumps({name: _described(head) for name, head in model.heads.items() if isinstance(head, Head)}),
+    }
     graph = _Graph(copy.deepcopy(model).cpu().eval())
     for module in graph.modules():
         if isinstance(module, Conv2dSame):
@@ -107,7 +121,7 @@ def _export(model: MultiTaskModel, path: Path, format: str) -> None:
         try:
             if format == "torch":
                 program = torch.export.export(graph, (image,), dynamic_shapes=shapes)
-                torch.export.save(program, temporary, extra_files={"umsrep.json": metadata})
+                torch.export.save(program, temporary, extra_files=metadata)
             else:
                 exported = torch.onnx.export(
                     graph,
@@ -120,7 +134,7 @@ def _export(model: MultiTaskModel, path: Path, format: str) -> None:
                     verbose=False,
                 )
                 assert exported is not None
-                exported.model.metadata_props["umsrep"] = metadata
+                exported.model.metadata_props.update(metadata)
                 exported.save(str(temporary))
             os.replace(temporary, path)
         finally:

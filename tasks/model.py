@@ -15,12 +15,13 @@ from umsrep.errors import InputError, nearest
 from umsrep.heads import HEADS, ClassificationHead, Decoder, DenoisingHead, Head, SegmentationHead
 from umsrep.tasks.predict import Image, Prediction, predict
 from umsrep.zoo import Encoder, hub
+from umsrep.zoo.construction import Construction
 
 AnyHead = DenoisingHead | SegmentationHead | ClassificationHead
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
-class MultiTaskModel(nn.Module):
+class MultiTaskModel(nn.Module, hub.Publishable):
     """One encoder and any number of named heads on it.
 
     Dense heads (denoising, segmentation) that share and have the same decoder use one decoder together: it runs once an image.
@@ -165,9 +166,12 @@ class MultiTaskModel(nn.Module):
         batch_size: int = 8,
         tile: int | None = None,
         flips: bool = False,
+        *,
+        frame: int | None = None,
+        lenient: bool = False,
     ) -> list[dict[str, Prediction]]:
         """Predict on stored images; see `umsrep.tasks.predict.predict`."""
-        return predict(self, images, tasks=tasks, batch_size=batch_size, tile=tile, flips=flips)
+        return predict(self, images, tasks=tasks, batch_size=batch_size, tile=tile, flips=flips, frame=frame, lenient=lenient)
 
     def export(self, path: str | Path, format: str = "onnx") -> Path:
         """Export all heads with named outputs and dynamic batch and size; see `umsrep.tasks.export.export`."""
@@ -192,20 +196,6 @@ class MultiTaskModel(nn.Module):
         files = {hub.ENCODER_FILE: self.encoder.model.state_dict(), hub.HEADS_FILE: self.head_tensors()}
         return hub.write_folder(Path(folder), self.config(), files, card=card, half=half)
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool = False,
-        token: str | None = None,
-        revision: str | None = None,
-        commit_message: str | None = None,
-    ) -> str:
-        """Save and upload to the Hugging Face Hub; returns the commit's address. Errors as in `umsrep.zoo.hub.push`."""
-        return hub.save_and_push(
-            self.save_pretrained, repo_id, private=private, token=token, revision=revision, commit_message=commit_message
-        )
-
     @classmethod
     def from_pretrained(
         cls,
@@ -217,19 +207,25 @@ class MultiTaskModel(nn.Module):
         local_files_only: bool = False,
     ) -> MultiTaskModel:
         """Load a model with its heads, in evaluation mode. Arguments and errors as in `Encoder.from_pretrained`."""
-        folder = hub.resolve(str(name), revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
-        config = hub.read_config(folder)
-        entries = config["umsrep"]["heads"]
+        source = hub.open_source(str(name), revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+        entries = source.config["umsrep"]["heads"]
         if not entries:
-            raise InputError(f"{folder}: an encoder without heads; load it with Encoder.from_pretrained")
-        model = cls(Encoder.from_pretrained(folder), {head: head_from_config(head, entry) for head, entry in entries.items()})
-        tensors = hub.read_folder_tensors(folder, hub.HEADS_FILE, config)
+            raise InputError(f"{source.folder}: an encoder without heads; load it with Encoder.from_pretrained")
+        encoder = Encoder.from_source(source)
+        where = str(source.folder / hub.HEADS_FILE)
+        tensors = source.tensors(hub.HEADS_FILE)
+        with Construction(where, elements=2 * sum(t.numel() for t in tensors.values()) + 1_000_000, empty_on_meta=False):
+            model = cls(encoder, {head: head_from_config(head, entry) for head, entry in entries.items()})
         own = model.head_tensors()
-        if own.keys() != tensors.keys() or any(own[k].shape != tensors[k].shape for k in own):
-            wrong = sorted(own.keys() ^ tensors.keys()) or [k for k in own if own[k].shape != tensors[k].shape]
-            raise InputError(f"{folder / hub.HEADS_FILE}: does not fit the heads in config.json (first: {wrong[0]})")
-        model.load_state_dict(tensors, strict=False)  # the encoder's keys are already loaded, the rest was just checked
+        if wrong := sorted(own.keys() ^ tensors.keys()) or [k for k in own if not _alike(own[k], tensors[k])]:
+            raise InputError(f"{where}: does not fit the heads in config.json (first: {wrong[0]})")
+        given = {k: v.to(own[k].dtype) for k, v in tensors.items()}
+        model.load_state_dict(given, strict=False, assign=True)  # the encoder's keys are already loaded, the rest was just checked
         return model.eval()
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.is_floating_point() == b.is_floating_point()
 
 
 def head_from_config(name: str, entry: Mapping[str, Any]) -> AnyHead:

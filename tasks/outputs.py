@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 from umsrep.errors import InputError
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.pictures import overlay, save_png
-from umsrep.tasks.predict import Prediction
+from umsrep.tasks.predict import Prediction, predict_loaded
 from umsrep.tasks.progress import track
+from umsrep.zoo.input_contract import ContractWarning
 
 
 def predict_files(
@@ -25,6 +27,8 @@ def predict_files(
     batch_size: int = 8,
     tile: int | None = None,
     flips: bool = False,
+    frame: int | None = None,
+    lenient: bool = False,
 ) -> list[dict[str, Any]]:
     """Predict on files and write the results; ``NAME.<head>.png``, ``NAME.<head>.overlay.png`` and ``predictions.json``.
 
@@ -36,9 +40,12 @@ def predict_files(
         batch_size: See `predict`.
         tile: See `predict`.
         flips: See `predict`.
+        frame: See `predict`.
+        lenient: See `predict`; an image for which a rule of the contract was bent says so in its entry (``bent``).
 
     Returns:
-        One entry a image, as in predictions.json.
+        One entry a image, as in predictions.json: ``file``, ``frame`` where one was chosen, ``spacing_mm`` (of a pixel of the image and
+        of the masks, row and column) where the file says it, and the heads' results. Nothing else of a file's header is kept.
 
     Raises:
         InputError: for an unreadable image (before anything of its batch is written) or a folder that cannot be written.
@@ -52,10 +59,15 @@ def predict_files(
         starts = range(0, len(images), batch_size)
         for start in track(starts, "predicting", total=len(starts)):
             some = images[start : start + batch_size]
-            for path, result in zip(some, model.predict(some, tasks, batch_size, tile, flips), strict=True):
+            loaded = [model.encoder.contract.open(path, frame=frame, lenient=lenient) for path in some]
+            for line in dict.fromkeys(line for one in loaded for line in one.bent):
+                warnings.warn(line, ContractWarning, stacklevel=2)
+            results = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips)
+            for path, one, result in zip(some, loaded, results, strict=True):
                 name = names[len(summary)]
-                entry: dict[str, Any] = {"file": str(path)}
-                unit = model.encoder.contract.load_unit(path).numpy()
+                known = {"frame": frame, "spacing_mm": one.spacing and list(one.spacing), "bent": list(one.bent) or None}
+                entry: dict[str, Any] = {"file": str(path), **{key: value for key, value in known.items() if value is not None}}
+                unit = one.unit_CHW.numpy()
                 picture = unit[0] if len(unit) != 3 else np.moveaxis(unit, 0, 2)
                 for head, prediction in result.items():
                     entry[head] = _write_one(out, name, head, prediction, picture)

@@ -85,7 +85,7 @@ def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count:
     if not isinstance(batch, dict):
         raise batch
     device = next(model.parameters()).device
-    batch = {k: v.to(device) for k, v in batch.items()}
+    batch = {k: v.to(device) for k, v in batch.items() if isinstance(v, torch.Tensor)}
     model.eval()
     outputs = joint_outputs(model, batch, dataset.tasks)
     contract = model.encoder.contract

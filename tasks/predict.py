@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
+from umsrep.zoo.input_contract import ContractWarning, LoadedImage
 
 if TYPE_CHECKING:
     from umsrep.tasks.model import MultiTaskModel
@@ -50,7 +52,6 @@ class Prediction:
     threshold: float | tuple[float, ...] | None = None
 
 
-@torch.inference_mode()
 def predict(
     model: MultiTaskModel,
     images: Sequence[Image],
@@ -59,6 +60,8 @@ def predict(
     batch_size: int = 8,
     tile: int | None = None,
     flips: bool = False,
+    frame: int | None = None,
+    lenient: bool = False,
 ) -> list[dict[str, Prediction]]:
     """Predict on stored images.
 
@@ -72,23 +75,42 @@ def predict(
         batch_size: Images in one pass.
         tile: Side in pixels of overlapping tiles (by a quarter, blended) at the image's own resolution, for dense heads.
         flips: Average with the prediction of the mirrored image.
+        frame: Which image of files that hold several (DICOM and TIFF frames, NIfTI slices), from 0.
+        lenient: Bend the contract's rules that can be bent, with a warning, instead of refusing; see `InputContract.load`.
 
     Returns:
         One dict a image: head's name to `Prediction`.
 
     Raises:
-        InputError: for an unreadable image or one that breaks the contract, naming it.
+        InputError: for an unreadable image, naming it; `ContractError` for one that breaks a rule of the contract, naming both.
     """
-    names = model.check_tasks(tasks)
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, not {batch_size}")
+    model.check_tasks(tasks)
+    results: list[dict[str, Prediction]] = []
+    for start in range(0, len(images), batch_size):
+        loaded = [model.encoder.contract.open(image, frame=frame, lenient=lenient) for image in images[start : start + batch_size]]
+        for line in dict.fromkeys(line for one in loaded for line in one.bent):
+            warnings.warn(line, ContractWarning, stacklevel=3)
+        results += predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips)
+    return results
+
+
+@torch.inference_mode()
+def predict_loaded(
+    model: MultiTaskModel,
+    images: Sequence[LoadedImage],
+    *,
+    tasks: Sequence[str] | None = None,
+    tile: int | None = None,
+    flips: bool = False,
+) -> list[dict[str, Prediction]]:
+    """Predict on images that the model's contract opened, in one pass; arguments, results and errors as in `predict`."""
+    names = model.check_tasks(tasks)
     if tile is not None and (tile < 2 * model.step or tile % model.step):
         raise InputError(f"tile must be a multiple of {model.step} from {2 * model.step} on, not {tile}")
-    results: list[dict[str, Prediction]] = []
     with evaluation_mode(model):
-        for start in range(0, len(images), batch_size):
-            results += _predict_some(model, images[start : start + batch_size], names, tile, flips)
-    return results
+        return _predict_some(model, images, names, tile, flips)
 
 
 @contextlib.contextmanager
@@ -104,25 +126,27 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _predict_some(
-    model: MultiTaskModel, images: Sequence[Image], names: list[str], tile: int | None, flips: bool
+    model: MultiTaskModel, images: Sequence[LoadedImage], names: list[str], tile: int | None, flips: bool
 ) -> list[dict[str, Prediction]]:
     contract = model.encoder.contract
     device = next(model.parameters()).device
-    units = [contract.load_unit(image) for image in images]
+    units = [image.unit_CHW for image in images]
     native = {n for n in names if isinstance(model.heads[n], DenoisingHead) or (tile and isinstance(model.heads[n], SegmentationHead))}
     fitted = [n for n in names if n not in native]
     outputs: list[dict[str, Tensor]] = [{} for _ in units]
     if fitted:
         inputs = [contract.normalise(contract.fit(unit)) for unit in units]
+        for image, one in zip(images, inputs, strict=True):
+            contract.check_range(one, where=image.name)
         for rows in _same_shape(inputs):
             x = torch.stack([inputs[i] for i in rows]).to(device)
-            contract.check_range(x, where=str(images[rows[0]]) if len(rows) == 1 else "batch")
             for name, out in _flipped(model, x, fitted, flips).items():
                 for i, one in zip(rows, out, strict=True):
                     outputs[i][name] = _to_original(one, units[i], model) if one.ndim == 3 else one
     for name in native:
         for i, unit in enumerate(units):
             x = contract.normalise(unit)[None].to(device)
+            contract.check_range(x, where=images[i].name)
             side = tile or _NATIVE_TILE
             if max(x.shape[-2:]) > side:
                 outputs[i][name] = _tiled(model, x, name, side, flips)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,12 @@ from accelerate import Accelerator
 from umsrep.errors import InputError
 from umsrep.tasks import checkpoint
 from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.description import run_results
 from umsrep.zoo import hub
 from umsrep.zoo.card import build_card
 
 if TYPE_CHECKING:
+    from umsrep.tasks.data.manifest import Manifest
     from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.trainer import Report
 
@@ -69,8 +72,18 @@ def _cut_metrics(path: Path, epoch: int) -> None:
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
-def write_environment(output: Path, world_size: int, accelerator: Accelerator) -> None:
-    """Write environment.json: processes, device, versions, git commit."""
+def fingerprint(manifest: Manifest) -> str:
+    """Return the sha256 of a data set's table: every column name and cell, whatever the file format; images are not read."""
+    digest = hashlib.sha256()
+    for name in sorted(manifest.columns):
+        digest.update("\0".join([name, *manifest.columns[name], ""]).encode())
+    return digest.hexdigest()
+
+
+def write_environment(
+    output: Path, world_size: int, accelerator: Accelerator, *, data: Mapping[str, str], notes: Sequence[str], seed: int
+) -> None:
+    """Write environment.json: processes, device, versions, git commit, seed, each data set's `fingerprint`, and what was left out of it."""
     versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
@@ -92,6 +105,9 @@ def write_environment(output: Path, world_size: int, accelerator: Accelerator) -
         "platform": platform.platform(),
         "versions": versions,
         "git_commit": commit,
+        "seed": seed,
+        "data": dict(data),
+        "data_notes": list(notes),
     }
     (output / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
@@ -134,17 +150,10 @@ def epoch_line(entry: Mapping[str, Any], best: bool) -> str:
 
 
 def write_report(report: Report, config: FineTuneConfig, model: MultiTaskModel) -> None:
-    """Write report.json, and the model's card with the measured numbers."""
+    """Write report.json, results.json with what the card says, and the model's card made from it."""
     values = plain(dataclasses.asdict(report))
     (report.output / "report.json").write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    tables = {
-        f"{name}, {split} rows at {config.image_size or 'contract'} px": metrics
-        for split, every in (("validation", report.validation), ("test", report.test))
-        for name, metrics in every.items()
-    }
-    training = (
-        f"Fine-tuned jointly by umsrep ({config.strategy}, epoch {report.epoch} of {config.epochs} chosen on validation, "
-        f"seed {config.seed}) on " + ", ".join(f"`{Path(data.path).name}`" for data in config.data) + "."
-    )
-    card = build_card(report.output.name, hub.read_config(report.model), results=tables, training=training, location="FOLDER")
+    results = run_results(report, config, model)
+    (report.output / "results.json").write_text(json.dumps(results.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    card = build_card(report.output.name, hub.read_config(report.model), results)
     (report.model / hub.CARD_FILE).write_text(card, encoding="utf-8")

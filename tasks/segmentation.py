@@ -109,9 +109,10 @@ class Segmentation(Task):
     def rows(self, output: Tensor, target: Tensor, **extra: Tensor) -> dict[str, np.ndarray]:
         """Statistics of each row and foreground class, each ``[n, K']`` float32.
 
-        ``dice`` and ``iou`` in [0, 1]; ``hd95`` in pixels, or in the unit of the optional extra ``spacing`` ``[n, 2]`` (pixel
-        height and width). A class in neither truth nor prediction is nan everywhere; in only one of them it has Dice and
-        IoU 0, ``hd95`` nan and ``hd95_undefined`` 1. Ignored pixels belong to neither.
+        ``dice`` and ``iou`` in [0, 1]; ``hd95`` in pixels. A class in neither truth nor prediction is nan everywhere; in only one
+        of them it has Dice and IoU 0, ``hd95`` nan and ``hd95_undefined`` 1. Ignored pixels belong to neither. With the optional
+        extra ``spacing`` ``[n, 2]`` (mm of a pixel, row and column; nan where unknown) also ``hd95_mm``, nan where the spacing is,
+        and ``spaced`` ``[n]``, 1 where it is known.
         """
         logits_nKHW, target = self._check(output, target)
         valid = target != self.ignore_index
@@ -127,21 +128,32 @@ class Segmentation(Task):
         iou = (both / (total - both)).float().cpu().numpy()
         hd95, undefined = np.full_like(dice, np.nan), np.zeros_like(dice)
         truth_np, predicted_np = truth.cpu().numpy(), predicted.cpu().numpy()
-        spacing = extra["spacing"].double().cpu().numpy() if "spacing" in extra else np.ones((len(dice), 2))
         in_truth, in_predicted = truth_np.any((2, 3)), predicted_np.any((2, 3))
         undefined[in_truth != in_predicted] = 1
+        spacing = extra["spacing"].double().cpu().numpy() if "spacing" in extra else np.full((len(dice), 2), np.nan)
+        hd95_mm = np.full_like(dice, np.nan)
         for row, k in zip(*np.nonzero(in_truth & in_predicted), strict=True):
-            hd95[row, k] = hausdorff95(truth_np[row, k], predicted_np[row, k], spacing=(spacing[row, 0], spacing[row, 1]))
-        return {"dice": dice, "iou": iou, "hd95": hd95, "hd95_undefined": undefined}
+            hd95[row, k] = hausdorff95(truth_np[row, k], predicted_np[row, k])
+            height, width = spacing[row]
+            if height == width:
+                hd95_mm[row, k] = hd95[row, k] * height
+            elif not math.isnan(height):
+                hd95_mm[row, k] = hausdorff95(truth_np[row, k], predicted_np[row, k], spacing=(height, width))
+        statistics = {"dice": dice, "iou": iou, "hd95": hd95, "hd95_undefined": undefined}
+        if "spacing" in extra:
+            statistics |= {"hd95_mm": hd95_mm, "spaced": np.isfinite(spacing).all(1).astype(np.float32)}
+        return statistics
 
     def summarise(self, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
         """``dice``, ``iou``, ``hd95`` (means over images, then over classes), per class ``dice/<class>`` and so on.
 
         ``hd95_undefined`` counts the (image, class) pairs that ``hd95`` leaves out because only truth or only prediction
-        has the class: a mean HD95 without it would flatter a model that misses whole structures.
+        has the class: a mean HD95 without it would flatter a model that misses whole structures. ``hd95_mm`` is there only
+        where the spacing of every row is known: a mean over some of the rows would be no companion of ``hd95``.
         """
         summary: dict[str, float] = {}
-        for name in ("dice", "iou", "hd95"):
+        spaced = "spaced" in rows and bool(rows["spaced"].all())
+        for name in ("dice", "iou", "hd95", *(("hd95_mm",) if spaced else ())):
             per_class = {label: finite_mean(rows[name][:, k]) for k, label in enumerate(self.foreground)}
             summary[name] = finite_mean(np.array(list(per_class.values())))
             summary.update({f"{name}/{label}": value for label, value in per_class.items()})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from umsrep.errors import InputError
-from umsrep.heads import Head
+from umsrep.heads import ClassificationHead, DenoisingHead, Head, SegmentationHead
 from umsrep.tasks.classification import Classification, balanced_class_weights
-from umsrep.tasks.config import DataConfig, FineTuneConfig, make_head, make_targets, make_task
+from umsrep.tasks.config import DataConfig, FineTuneConfig, TargetConfig, TaskConfig
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
 from umsrep.tasks.data.manifest import Manifest, load_manifest
 from umsrep.tasks.data.subset import take_fraction
+from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.evaluate import annotates
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.task import Task
 from umsrep.zoo import Encoder, InputContract, hub
 
@@ -28,11 +31,11 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
     """
     encoder = config.encoder
     if encoder.name is not None:
-        folder = hub.resolve(encoder.name, revision=encoder.revision)
-        if hub.read_config(folder)["umsrep"]["heads"]:
-            model = MultiTaskModel.from_pretrained(folder)
+        source = hub.open_source(encoder.name, revision=encoder.revision)
+        if source.config["umsrep"]["heads"]:
+            model = MultiTaskModel.from_pretrained(encoder.name, revision=encoder.revision)
         else:
-            model = MultiTaskModel(Encoder.from_pretrained(folder), {})
+            model = MultiTaskModel(Encoder.from_source(source), {})
     else:
         assert encoder.arch is not None
         rules = {f.name: getattr(encoder, f.name) for f in dataclasses.fields(InputContract) if f.name not in ("channels", "size")}
@@ -64,22 +67,24 @@ def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDa
         InputError: for missing or wrong data; a patient in two splits; a split or a head without rows.
     """
     tasks = {name: make_task(name, task, class_weights=None) for name, task in config.tasks.items()}
-    opened = [(data, load_manifest(data.path)) for data in config.data]
+    opened = [(data, *_open(data)) for data in config.data]
     sources: dict[str, list[Source]] = {"train": [], "validation": [], "test": []}
-    for data, manifest in opened:
+    for data, manifest, kept in opened:
         manifest.check_patients(data.split_column)
         targets = make_targets(data, config.tasks)
         chosen = _served(data, manifest, tasks, targets, config)
         for split in sources:
             if split in manifest.column(data.split_column) or split == "train":
-                rows = manifest.rows(split, data.split_column)
+                rows = [row for row in manifest.rows(split, data.split_column) if kept is None or row in kept]
                 if split == "train":
                     rows = take_fraction(manifest, rows, data.fraction, seed=config.seed)
-                sources[split].append(Source(manifest, rows, chosen, targets))
+                if rows:
+                    sources[split].append(Source(manifest, rows, chosen, targets))
     for split in ("train", "validation"):
         if not sources[split]:
-            names = ", ".join(str(manifest.table) for _, manifest in opened)
-            raise InputError(f"{names}: no row with split = {split}; training needs rows in train and in validation")
+            licensed = " (data.licenses left none)" if any(data.licenses for data in config.data) else ""
+            names = ", ".join(str(manifest.table) for _, manifest, _ in opened)
+            raise InputError(f"{names}: no row with split = {split}; training needs rows in train and in validation{licensed}")
     sets = {split: JointDataset(some, tasks, contract, seed=config.seed, lenient=config.lenient) for split, some in sources.items() if some}
     sets["train"].augment = config.augment
     for split in ("train", "validation"):
@@ -90,6 +95,20 @@ def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDa
         test = sets["test"]
         test.tasks = {name: task for name, task in tasks.items() if test.annotated[name].any()}
     return sets["train"], sets["validation"], sets.get("test")
+
+
+def _open(data: DataConfig) -> tuple[Manifest, set[int] | None]:
+    """Open one data set; with the rows whose licence is wanted, what was left out standing in the manifest's notes."""
+    manifest = load_manifest(data.path)
+    if data.licenses is None:
+        return manifest, None
+    kept, note = manifest.licensed(data.licenses, data.license_column)
+    return dataclasses.replace(manifest, notes=(*manifest.notes, note)), set(kept)
+
+
+def data_notes(sets: Iterable[JointDataset | None]) -> list[str]:
+    """Return what the user should know of the rows of some data sets, one line each: rows left out, and why."""
+    return list(dict.fromkeys(note for some in sets if some is not None for source in some.sources for note in source.manifest.notes))
 
 
 def _served(
@@ -126,3 +145,39 @@ def build_tasks(config: FineTuneConfig, train: JointDataset) -> dict[str, Task]:
             weights = balanced_class_weights(np.bincount(labels, minlength=len(made.classes)).tolist())
         tasks[name] = make_task(name, task, class_weights=weights)
     return tasks
+
+
+def make_task(name: str, config: TaskConfig, class_weights: Sequence[float] | None = None) -> Task:
+    """Make the task of a head; ``class_weights`` replaces "balanced"."""
+    if config.kind == "denoising":
+        return Denoising(**_given(config, "noise", "level", "loss"))
+    weights = class_weights if config.class_weights == "balanced" else config.class_weights
+    if config.kind == "segmentation":
+        if config.class_weights == "balanced":
+            raise InputError(f"config: tasks.{name}.class_weights: balanced is for classification; give one number a class")
+        return Segmentation(config.classes or [], class_weights=weights, **_given(config, "multi_label", "loss"))
+    return Classification(config.classes or [], class_weights=weights, **_given(config, "multi_label", "label_smoothing", "specificity"))
+
+
+def make_head(config: TaskConfig) -> DenoisingHead | SegmentationHead | ClassificationHead:
+    """Make the unbuilt head of a task."""
+    if config.kind == "denoising":
+        return DenoisingHead(**_given(config, "decoder", "share", "width", "depth"))
+    if config.kind == "segmentation":
+        return SegmentationHead(config.classes or [], **_given(config, "decoder", "share", "multi_label"))
+    return ClassificationHead(config.classes or [], **_given(config, "multi_label", "dropout"))
+
+
+def make_targets(data: DataConfig, tasks: Mapping[str, TaskConfig]) -> dict[str, Target]:
+    """Join a data set's targets with the tasks' defaults."""
+    targets = {}
+    for name, task in tasks.items():
+        own = data.targets.get(name, TargetConfig())
+        column = own.column if own.column is not None else task.target
+        targets[name] = Target(tuple(column) if isinstance(column, list) else column, own.map)
+    return targets
+
+
+def _given(config: TaskConfig, *names: str) -> dict[str, Any]:
+    values = {name: getattr(config, name) for name in names}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if v is not None}

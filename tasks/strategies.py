@@ -88,7 +88,7 @@ def stages_of(backbone: nn.Module, *, coarse: bool) -> list[list[str]]:
         coarse: Stages instead of single blocks.
     """
     matcher = cast(Any, backbone).group_matcher(coarse=coarse)
-    groups = cast("dict[int, list[str]]", group_parameters(backbone, matcher))  # type: ignore[no-untyped-call]
+    groups = cast("dict[int, list[str]]", group_parameters(backbone, matcher))
     return [groups[k] for k in sorted(groups)]
 
 

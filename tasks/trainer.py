@@ -18,12 +18,14 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
+from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead
 from umsrep.tasks import checkpoint, pictures, runfolder
 from umsrep.tasks.agreement import agree
 from umsrep.tasks.balancing import Balancer
 from umsrep.tasks.classification import Classification, choose_thresholds
-from umsrep.tasks.config import FineTuneConfig, dump_config
+from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.config_file import dump_config
 from umsrep.tasks.data.dataset import JointDataset, collate
 from umsrep.tasks.data.sampler import TaskAwareBatchSampler
 from umsrep.tasks.denoising import Denoising
@@ -36,7 +38,7 @@ from umsrep.tasks.noise import level_range
 from umsrep.tasks.optimisation import Optimisation
 from umsrep.tasks.progress import say, track
 from umsrep.tasks.running import Running
-from umsrep.tasks.setup import build_model, build_sets, build_tasks
+from umsrep.tasks.setup import build_model, build_sets, build_tasks, data_notes
 from umsrep.tasks.step import JointStep
 from umsrep.tasks.strategies import Strategy, stages_of
 from umsrep.tasks.task import Task
@@ -105,10 +107,12 @@ class Trainer:
         self.state = runfolder.open_folder(self.output, resume=resume, accelerator=self.accelerator)
         set_seed(config.seed)
         self.model = build_model(config).to(self.accelerator.device)
-        sets = build_sets(config, self.model.encoder.contract)
-        self.train_set, self.validation_set, self.test_set = sets
+        self.sets = build_sets(config, self.model.encoder.contract)
+        self.train_set, self.validation_set, self.test_set = self.sets
+        manifests = {str(source.manifest.root): source.manifest for some in self.sets if some is not None for source in some.sources}
+        self.data = {path: runfolder.fingerprint(manifest) for path, manifest in manifests.items()}
         self.tasks = build_tasks(config, self.train_set)
-        for dataset in sets[1:]:
+        for dataset in self.sets[1:]:
             if dataset is not None:
                 dataset.tasks = {name: at_middle_level(task) for name, task in self.tasks.items() if name in dataset.tasks}
         trained = list(config.train_heads or self.tasks)
@@ -162,6 +166,11 @@ class Trainer:
             self._restore(self.state)
 
     def _restore(self, state: dict[str, Any]) -> None:
+        if sorted(state["data"].values()) != sorted(self.data.values()):  # the folders may have moved
+            raise InputError(
+                f"output {self.output}: the data sets ({', '.join(self.data)}) are not what this run began with; go on with the same "
+                "tables, or start a new output"
+            )
         checkpoint.restore(state, self.step_module, self.ema, self.optimisation)
         for name in _PROGRESS:
             setattr(self, name, state[name])
@@ -174,7 +183,10 @@ class Trainer:
         main = self.accelerator.is_main_process
         if main:
             (self.output / "config.yaml").write_text(dump_config(self.config), encoding="utf-8")
-            runfolder.write_environment(self.output, self.world, self.accelerator)
+            notes = data_notes(self.sets)
+            runfolder.write_environment(self.output, self.world, self.accelerator, data=self.data, notes=notes, seed=self.config.seed)
+            for note in notes:
+                say(note)
             counts = ", ".join(f"{n} {int(self.train_set.annotated[n].sum())}" for n in self.trained_tasks)
             say(f"{len(self.sampler.rows)} training rows ({counts}), {len(self.validation_set)} validation rows, {self.total_steps} steps")
         if self.config.trackers:
@@ -296,7 +308,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            state = {name: getattr(self, name) for name in _PROGRESS} | {"running": dataclasses.asdict(self.running)}
+            state = {name: getattr(self, name) for name in _PROGRESS} | {"running": dataclasses.asdict(self.running), "data": self.data}
             checkpoint.save(self.output, self.step, state | checkpoint.state_of(self.step_module, self.ema, self.optimisation))
         self.saved, self.saved_step = time.monotonic(), self.step
         self.accelerator.wait_for_everyone()

@@ -1,9 +1,9 @@
-"""Model cards: build one from a model's configuration and measured results, read and lint one."""
+"""Model cards: ten sections and the Hub's metadata, built from config.json and one results file; reading them back."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,34 @@ import jinja2
 import yaml
 
 from umsrep.errors import InputError, nearest
+from umsrep.zoo.card_sections import (
+    NOT_MEASURED,
+    cost_text,
+    data_text,
+    features_text,
+    heads_text,
+    measurement_tables,
+    table,
+    use_section,
+)
+from umsrep.zoo.input_contract import InputContract
 from umsrep.zoo.presets import PRESETS
+from umsrep.zoo.results import Measurement, Results, metric
 
 RESEARCH_ONLY = "For research only. Not a medical device; never for diagnosis, treatment or any other clinical use."
-REQUIRED_SECTIONS = ("Input", "Architecture", "Results", "Use", "Limits", "Checksums")
+SECTIONS = (
+    "Verdict",
+    "Input",
+    "Architecture",
+    "Pretraining data",
+    "Results and transfer",
+    "Interference",
+    "Cost",
+    "Shift, calibration, subgroups and limits",
+    "Use",
+    "Checksums, reproduction and citation",
+)
+_PIPELINES = {"denoising": "image-to-image", "segmentation": "image-segmentation", "classification": "image-classification"}
 
 _TEMPLATE = jinja2.Environment(
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
@@ -24,134 +48,212 @@ _TEMPLATE = jinja2.Environment(
 {{ metadata }}---
 # {{ name }}
 
-{{ summary }} **{{ research_only }}**
+## {{ sections[0] }}
+{{ verdict }}
 
-## Input
-| rule | value |
-|---|---|
-{% for key, value in contract.items() %}
-| {{ key }} | {{ value }} |
-{% endfor %}
+**{{ research_only }}**
 
-## Architecture
-`{{ architecture }}` (timm){% if modality %}, modality `{{ modality }}`{% endif %}.
-{% if heads %}
-| head | kind | arguments |
-|---|---|---|
-{% for head, entry in heads.items() %}
-| {{ head }} | {{ entry.kind }} | {{ entry.args }} |
-{% endfor %}
-{% else %}
-No heads: an encoder only.
-{% endif %}
+## {{ sections[1] }}
+{{ contract }}
 
-## Results
-{% if results %}
-{% for title, table in results.items() %}
-{{ title }}:
+`umsrep.Encoder.from_pretrained(...).contract.load(file)` does all of this and refuses what breaks it.
 
-| metric | value |
-|---|---|
-{% for metric, value in table.items() %}
-| {{ metric }} | {{ "%.4g" | format(value) if value is number else value }} |
-{% endfor %}
+## {{ sections[2] }}
+`{{ architecture }}` (timm{{ modality }}), {{ channels }} input channel{{ "" if channels == 1 else "s" }}.
 
-{% endfor %}
-{% else %}
-Nothing was measured for this folder.
-{% endif %}
-{% if training %}
-{{ training }}
+{{ features }}
 
-{% endif %}
-## Use
-```python
-import umsrep
-encoder = umsrep.Encoder.from_pretrained("{{ location }}")
-features = encoder(encoder.contract.load("image.png")[None])  # pyramid, finest first
-{% if heads %}
-model = umsrep.MultiTaskModel.from_pretrained("{{ location }}")
-print(model.predict(["image.png"])[0])
-{% endif %}
-```
-Also, with the path of this folder: `timm.create_model("local-dir:FOLDER", pretrained=True, features_only=True, in_chans={{ channels }})`.
+{{ heads }}
 
-## Limits
+## {{ sections[3] }}
+{{ data }}
+
+## {{ sections[4] }}
+### On held-out data
+{{ results }}
+
+### Transfer to other tasks, against ImageNet and scratch
+{{ transfer }}
+
+## {{ sections[5] }}
+Joint training against one model a task, at equal budget:
+
+{{ interference }}
+
+## {{ sections[6] }}
+{{ cost }}
+
+## {{ sections[7] }}
+### Shift
+{{ shift }}
+
+### Calibration
+{{ calibration }}
+
+### Subgroups
+{{ subgroups }}
+
+### Limits
 {{ limits }}
 
-## Checksums
-| file | sha256 |
-|---|---|
-{% for file, checksum in sha256.items() %}
-| {{ file }} | `{{ checksum }}` |
-{% endfor %}
+## {{ sections[8] }}
+{{ use }}
+
+## {{ sections[9] }}
+In the form of `sha256sum --check`; the same stand in config.json and are checked at every load:
+
+```text
+{{ checksums }}
+```
+
+{{ reproduce }}
+
+{{ citation }}
 """
 )
 
 
 def build_card(
-    name: str,
-    config: Mapping[str, Any],
-    *,
-    results: Mapping[str, Mapping[str, Any]] | None = None,
-    summary: str = "",
-    training: str = "",
-    limits: str = "",
-    license: str | None = None,
-    location: str | None = None,
+    name: str, config: Mapping[str, Any], results: Results | None = None, *, location: str | None = None, revision: str | None = None
 ) -> str:
     """Build the text of a card; the same input gives the same bytes.
 
     Args:
-        name: Heading.
+        name: Heading, and the model's name on the Hub.
         config: Content of config.json, with checksums.
-        results: Title of each table to its metric values.
-        summary: One or two sentences for whom this is.
-        training: How and on what it was trained.
-        limits: What it was not tested on, or cannot do.
-        license: Licence of the weights, for the Hub's filters.
-        location: What `from_pretrained` is shown with; default the name.
+        results: What was measured; None for nothing.
+        location: What the snippets load: a preset, a folder or org/repo. Default is the one in ``results``, else the name.
+        revision: Tag or commit that the snippets pin, on the Hub.
 
     Returns:
         Markdown with YAML metadata.
     """
+    found = results or Results()
     block = config["umsrep"]
-    tags = [
-        "umsrep",
-        "medical-imaging",
-        *([block["modality"]] if block.get("modality") else []),
-        *sorted({h["kind"] for h in block["heads"].values()}),
-    ]
-    metadata: dict[str, Any] = {"library_name": "timm", "tags": tags}
-    if license:
-        metadata["license"] = license
+    features = _features(block, found)
+    metadata = _metadata(name, config, found, features)
+    groups = {group: [m for m in found.measurements if m.group == group] for group in ("transfer", "interference", "calibration")}
+    groups |= {group: [m for m in found.measurements if m.group == group] for group in ("results", "shift", "subgroups")}
+    tables = {group: measurement_tables(rows) if rows else NOT_MEASURED for group, rows in groups.items()}
+    if groups["results"] and found.conditions:
+        tables["results"] = f"{found.conditions}\n\n{tables['results']}"
     return _TEMPLATE.render(
-        metadata=yaml.safe_dump(metadata, sort_keys=True),
+        metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=100),
         name=name,
-        summary=summary or "Made with umsrep.",
+        sections=SECTIONS,
+        verdict=found.verdict or "Nobody has written yet for whom this model is and for whom not.",
         research_only=RESEARCH_ONLY,
-        contract=block["contract"],
-        channels=block["contract"]["channels"],
+        contract=table(("rule", "what"), [line.split(": ", 1) for line in InputContract.from_dict(block["contract"]).describe()]),
         architecture=config["architecture"],
-        modality=block.get("modality"),
-        heads={n: {"kind": h["kind"], "args": _arguments(h["args"])} for n, h in block["heads"].items()},
-        results=results or {},
-        training=training,
-        location=location or name,
-        limits=limits or "Not tested under distribution shift. Check it on data of your own site before you rely on any number.",
-        sha256=block["sha256"],
+        modality=f", modality `{block['modality']}`" if block.get("modality") else "",
+        channels=block["contract"]["channels"],
+        features=features_text(features),
+        heads=heads_text(block["heads"]),
+        data=data_text(found),
+        cost=cost_text(found),
+        limits="\n".join(f"- {line}" for line in found.limits)
+        or "- Nothing was tested: check it on data of your own site before you rely on any number.",
+        use=use_section(metadata["umsrep"], location or found.location or name, revision),
+        checksums="\n".join(f"{checksum}  {file}" for file, checksum in block["sha256"].items()),
+        reproduce="Made by:\n\n```bash\n" + "\n".join(found.reproduce) + "\n```"
+        if found.reproduce
+        else "How it was made was not recorded.",
+        citation=f"Cite:\n\n```text\n{found.citation}\n```" if found.citation else "Cite umsrep and the data it was trained on.",
+        **tables,
     )
 
 
-def _arguments(args: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k}={v}" for k, v in args.items())
-
-
-def read_card(name: str) -> str:
-    """Return the card of a preset or of a model folder.
+def relocate(card: str, location: str, revision: str | None = None) -> str:
+    """Return a card whose snippets load ``location``: what `build_card` gives with these arguments.
 
     Raises:
-        InputError: if there is none.
+        InputError: if it has no metadata or no section on use.
+    """
+    block = metadata_of(card).get("umsrep")
+    start, end = (re.search(rf"^## {re.escape(SECTIONS[i])}\n", card, flags=re.MULTILINE) for i in (8, 9))
+    if not isinstance(block, Mapping) or start is None or end is None:
+        raise InputError("the card has no 'umsrep' metadata or no section on use: build it again with `umsrep card NAME --build RESULTS`")
+    return f"{card[: start.end()]}{use_section(block, location, revision)}\n\n{card[end.start() :]}"
+
+
+# ---- metadata ------------------------------------------------------------------------------------------------------
+def _metadata(name: str, config: Mapping[str, Any], results: Results, features: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the Hub reads, in its order, and our own block for `umsrep list`."""
+    block = config["umsrep"]
+    kinds = {head: entry["kind"] for head, entry in block["heads"].items()}
+    modality = block.get("modality")
+    tags = ["umsrep", "medical-imaging", *([modality, f"modality:{modality}"] if modality else []), *sorted(set(kinds.values()))]
+    contract = InputContract.from_dict(block["contract"])
+    cost = results.cost
+    own: dict[str, Any] = {
+        "schema_version": 1,
+        "architecture": config["architecture"],
+        "modality": modality,
+        "heads": kinds,
+        **features,
+        "contract": contract.to_dict(),
+    }
+    if cost is not None:
+        whole = cost.model or cost.encoder
+        own |= {"parameters": whole.parameters, "macs": whole.macs, "macs_size": list(cost.size)}
+    metadata: dict[str, Any] = {
+        "license": results.license,
+        "library_name": "timm",
+        "pipeline_tag": _PIPELINES[next(iter(kinds.values()))] if len(set(kinds.values())) == 1 else "image-feature-extraction",
+        "tags": tags,
+    }
+    if results.data:
+        metadata["datasets"] = [d.name for d in results.data]
+    if results.base_model:
+        metadata["base_model"] = results.base_model
+    if index := _model_index(name, kinds, results.measurements):
+        metadata["model-index"] = index
+    return metadata | {"umsrep": own}
+
+
+def _model_index(name: str, kinds: Mapping[str, str], measurements: Iterable[Measurement]) -> list[dict[str, Any]]:
+    """Return this model's own numbers in the Hub's form of evaluation results."""
+    groups: dict[tuple[str, str, str | None], dict[str, Any]] = {}
+    for m in measurements:
+        if m.method is not None or m.value is None or m.group in ("transfer", "interference"):
+            continue
+        kind = kinds.get(m.head, "")
+        dataset = {"name": m.data, "type": m.data, **({"split": m.split} if m.split else {})}
+        entry = {"task": {"type": _PIPELINES.get(kind, "other"), "name": m.head}, "dataset": dataset, "metrics": []}
+        known = metric(m.metric)
+        row: dict[str, Any] = {"type": known.hub, "value": m.value, "name": known.label}
+        if m.interval:
+            row["args"] = {"interval": list(m.interval)}
+        groups.setdefault((m.head, m.data, m.split), entry)["metrics"].append(row)
+    return [{"name": name, "results": list(groups.values())}] if groups else []
+
+
+def _features(block: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    """Return channels, strides, embedding size and decoders, as far as results or configuration tell."""
+    if results.features is not None:
+        f = results.features
+        found: dict[str, Any] = {"channels": list(f.channels), "strides": list(f.strides), "embedding_dim": f.embedding_dim}
+        return found | ({"decoders": list(f.decoders)} if f.decoders else {})
+    known = block.get("features")
+    return {k: known[k] for k in ("channels", "strides", "embedding_dim") if k in known} if isinstance(known, Mapping) else {}
+
+
+def metadata_of(card: str) -> dict[str, Any]:
+    """Return the YAML metadata of a card; nothing if it has none that can be read."""
+    parts = re.match(r"\A---\n(.*?)\n---\n", card, flags=re.DOTALL)
+    try:
+        found = yaml.safe_load(parts.group(1)) if parts else {}
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# ---- reading -------------------------------------------------------------------------------------------------------
+def read_card(name: str) -> str:
+    """Return the card of a preset, of a model folder, or in a file.
+
+    Raises:
+        InputError: if there is none, or it is no text.
     """
     if name in PRESETS:
         return resources.files("umsrep.model_cards").joinpath(f"{name}.md").read_text(encoding="utf-8")
@@ -163,26 +265,3 @@ def read_card(name: str) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text") from error
-
-
-def lint_card(text: str) -> Sequence[str]:
-    """Return what is wrong with a card, one line each; nothing if it is well."""
-    problems = []
-    parts = re.match(r"\A---\n(.*?)\n---\n", text, flags=re.DOTALL)
-    if parts is None:
-        problems.append("no YAML metadata between --- lines at the top")
-    else:
-        try:
-            metadata = yaml.safe_load(parts.group(1))
-            tags = metadata.get("tags") if isinstance(metadata, dict) else None
-            if not isinstance(tags, list) or "umsrep" not in tags:
-                problems.append("metadata: tags must hold 'umsrep'")
-            elif not metadata.get("license"):
-                problems.append("metadata: no license")
-        except yaml.YAMLError as error:
-            problems.append(f"metadata: not valid YAML ({str(error).splitlines()[0]})")
-    found = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
-    problems += [f"no section '## {name}'" for name in REQUIRED_SECTIONS if name not in found]
-    if "research only" not in text.lower():
-        problems.append("does not say that it is for research only")
-    return problems

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from umsrep.errors import InputError, nearest
 from umsrep.zoo import hub
+from umsrep.zoo.construction import Construction, TooLarge, recompute, unfilled
+from umsrep.zoo.folder import numbers
 from umsrep.zoo.input_contract import InputContract
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, hub.Publishable):
     """A timm backbone without its classifier, seen as a pyramid of feature maps and as one embedding.
 
     The feature maps are bitwise those of ``timm.create_model(..., features_only=True)`` with the same weights (NCHW; timm gives
@@ -76,6 +78,8 @@ class Encoder(nn.Module):
             raise InputError(f"'{arch}' brings its own weights; leave out weights={weights}")
         if not pretrained and not timm.is_model(arch):
             raise InputError(f"unknown arch '{arch}'{nearest(arch, timm.list_models())}")
+        if pretrained:
+            hub.check_timm_source(arch)
         model, args = _build(arch, contract, pretrained=pretrained)
         if pretrained:
             arch = str(cast(Any, model).pretrained_cfg.get("architecture") or arch)
@@ -98,23 +102,53 @@ class Encoder(nn.Module):
 
         Args:
             name: A preset (see `list_encoders`), ``org/repo`` on the Hugging Face Hub, or a folder.
-            revision: Branch, tag or commit on the Hub.
-            token: Hub token; default is the stored one.
+            revision: Branch, tag or 40-digit commit on the Hub.
+            token: Hub token; default is HF_TOKEN or the stored one.
             cache_dir: Where downloads are kept.
             local_files_only: Never touch the network.
 
         Raises:
             InputError: for an unknown name, an unreachable repository, or files that are missing, damaged or do not fit.
         """
-        folder = hub.resolve(str(name), revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
-        config = hub.read_config(folder)
-        block = config["umsrep"]
+        source = hub.open_source(str(name), revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+        return cls.from_source(source)
+
+    @classmethod
+    def from_source(cls, source: hub.Source) -> Encoder:
+        """Load an encoder from opened files; see `from_pretrained`."""
+        config, where = source.config, str(source.folder / hub.CONFIG_FILE)
+        block, arch, stored_args = config["umsrep"], config["architecture"], config.get("model_args") or {}
         contract = InputContract.from_dict(block["contract"])
-        with ThreadPoolExecutor(1) as reader:  # reading and hashing leave the interpreter free to build the model meanwhile
-            tensors = reader.submit(hub.read_folder_tensors, folder, hub.ENCODER_FILE, config)
-            model, args = _build(config["architecture"], contract, pretrained=False, args=config.get("model_args") or {})
-            encoder = cls(model, arch=config["architecture"], contract=contract, model_args=args, modality=block.get("modality"))
-            encoder.load_weights(tensors.result(), where=str(folder / hub.ENCODER_FILE), assign=True)
+        if not timm.is_model(arch):
+            raise InputError(f"{where}: unknown arch '{arch}'{nearest(arch, timm.list_models())}")
+
+        def build() -> Encoder:
+            model, args = _build(arch, contract, pretrained=False, args=stored_args)
+            return cls(model, arch=arch, contract=contract, model_args=args, modality=block.get("modality"))
+
+        with ThreadPoolExecutor(1) as reader:  # download, reading and hashing leave the interpreter free to build the model meanwhile
+            reading = reader.submit(source.tensors, hub.ENCODER_FILE)
+            if numbers(stored_args):  # the file chooses sizes: they must be those of its weights before memory is taken
+                with Construction(where), torch.device("meta"):
+                    trial = build()
+                trial._fitting(reading.result(), where)
+            try:
+                with Construction(where):
+                    encoder = build()
+            except TooLarge:
+                raise
+            except InputError:  # an architecture that computes with its initial values: build it as timm does
+                encoder = build()
+            tensors = reading.result()
+        weights = str(source.folder / hub.ENCODER_FILE)
+        encoder.load_weights(tensors, where=weights, assign=True)
+        recompute(encoder)
+        if unfilled(encoder):
+            encoder = build()
+            encoder.load_weights(tensors, where=weights, assign=True)
+        stored_features = config.get("num_features", own := int(cast(Any, encoder.model).num_features))
+        if stored_features != own:
+            raise InputError(f"{where}: num_features is {str(stored_features)[:40]}, but {arch} has {own:,}")
         return encoder.eval()
 
     def load_weights(self, tensors: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
@@ -128,6 +162,14 @@ class Encoder(nn.Module):
         Raises:
             InputError: if any name or shape does not fit; nothing is loaded then.
         """
+        given = self._fitting(tensors, where)
+        if assign:
+            own = self.model.state_dict()
+            given = {k: v.to(own[k].dtype) for k, v in given.items()}
+        self.model.load_state_dict(given, strict=True, assign=assign)
+
+    def _fitting(self, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+        """Return those of the tensors that the model needs, or refuse what does not fit."""
         own = self.model.state_dict()
         config = cast(Any, self.model).pretrained_cfg
         classifiers = config.get("classifier") or "classifier"
@@ -147,9 +189,9 @@ class Encoder(nn.Module):
         for key, value in given.items():
             if value.shape != own[key].shape:
                 raise InputError(f"{where}: {key} has shape {tuple(value.shape)}, {self.arch} wants {tuple(own[key].shape)}")
-        if assign:
-            given = {k: v.to(own[k].dtype) for k, v in given.items()}
-        self.model.load_state_dict(given, strict=True, assign=assign)
+            if value.is_floating_point() != own[key].is_floating_point():
+                raise InputError(f"{where}: {key} is of type {value.dtype}, {self.arch} wants {own[key].dtype}")
+        return given
 
     # ---- using -----------------------------------------------------------------------------------------------------
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
@@ -221,7 +263,12 @@ class Encoder(nn.Module):
                 "first_conv": None,
                 "classifier": None,
             },
-            "umsrep": {"contract": self.contract.to_dict(), "modality": self.modality, "heads": {}},
+            "umsrep": {
+                "contract": self.contract.to_dict(),
+                "modality": self.modality,
+                "features": {"channels": list(self.channels), "strides": list(self.strides), "embedding_dim": self.embedding_dim},
+                "heads": {},
+            },
         }
 
     def save_pretrained(self, folder: str | Path, *, card: str | None = None, half: bool = False) -> Path:
@@ -236,20 +283,6 @@ class Encoder(nn.Module):
             The folder.
         """
         return hub.write_folder(Path(folder), self.config(), {hub.ENCODER_FILE: self.model.state_dict()}, card=card, half=half)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        private: bool = False,
-        token: str | None = None,
-        revision: str | None = None,
-        commit_message: str | None = None,
-    ) -> str:
-        """Save and upload to the Hugging Face Hub; returns the commit's address. Errors as in `hub.push`."""
-        return hub.save_and_push(
-            self.save_pretrained, repo_id, private=private, token=token, revision=revision, commit_message=commit_message
-        )
 
 
 def adapt_channels(weight_OCkk: Tensor, channels: int) -> Tensor:

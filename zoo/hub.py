@@ -1,66 +1,158 @@
-"""Model folders and the Hugging Face Hub: config.json + safetensors, checked by sha256, nothing ever executed."""
+"""Find a model by name (preset, folder, repository on the Hugging Face Hub); its files are checked, and repaired once."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the client that this hub version uses, httpx or httpx2
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RemoteEntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.file_download import repo_folder_name
 from torch import Tensor
 
 from umsrep.errors import InputError, nearest
-from umsrep.zoo.card import build_card
-from umsrep.zoo.presets import PRESETS
-
-SCHEMA_VERSION = 1
-CONFIG_FILE = "config.json"
-ENCODER_FILE = "model.safetensors"
-HEADS_FILE = "heads.safetensors"
-CARD_FILE = "README.md"
-# timm.create_model's own keywords: a config may only hold arguments of the architecture
-_RESERVED = (
-    "cache_dir",
-    "checkpoint_path",
-    "exportable",
-    "features_only",
-    "in_chans",
-    "no_jit",
-    "num_classes",
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "pretrained_strict",
-    "scriptable",
+from umsrep.zoo.folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    ENCODER_FILE,
+    HEADS_FILE,
+    SCHEMA_VERSION,
+    DamagedFile,
+    check_file,
+    pickle_advice,
+    read_config,
+    read_folder_tensors,
+    sha256,
+    write_folder,
+    write_whole,
 )
+from umsrep.zoo.network import FAILURES, UNREACHABLE, again, check_token, download_error, first_line, status_of
+from umsrep.zoo.presets import PRESETS
+from umsrep.zoo.publish import Publishable, Published, plan, push, snippet
+from umsrep.zoo.tensors import PICKLES, read_tensors
+
+__all__ = [
+    "CARD_FILE",
+    "CONFIG_FILE",
+    "ENCODER_FILE",
+    "HEADS_FILE",
+    "SCHEMA_VERSION",
+    "FileCheck",
+    "Publishable",
+    "Published",
+    "Source",
+    "check_timm_source",
+    "open_source",
+    "plan",
+    "push",
+    "read_config",
+    "read_folder_tensors",
+    "read_tensors",
+    "resolve",
+    "sha256",
+    "snippet",
+    "verify",
+    "write_folder",
+]
+
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-# ---- finding -------------------------------------------------------------------------------------------------------
+# ---- loading -------------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a model's files come from: a folder, or one commit of a repository on the Hub.
+
+    Attributes:
+        name: As the user wrote it.
+        folder: The model folder, or the commit's folder in the cache.
+        config: Content of config.json, checked.
+        download: Brings one file into the folder (again, if told so); None for a plain folder.
+    """
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    download: Callable[[str, bool], Path] | None
+
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """Read a weight file whose sha256 is that of config.json; a damaged download is repaired once.
+
+        Raises:
+            InputError: naming the file, if it is missing, damaged or no safetensors.
+        """
+        self.check(file)
+        return read_tensors(self.folder / file)
+
+    def check(self, file: str) -> None:
+        """Bring a weight file and check its sha256; a damaged download is repaired once. Errors as `tensors`."""
+        if self.download is not None and file in self.config["umsrep"]["sha256"]:
+            self.download(file, False)
+        try:
+            check_file(self.folder, file, self.config)
+        except DamagedFile as error:
+            if self.download is None:
+                raise
+            self.download(file, True)
+            try:
+                check_file(self.folder, file, self.config)
+            except DamagedFile:
+                raise InputError(f"{error}; a second download was damaged too: tell the author of '{self.name}'") from error
+
+
+def open_source(
+    name: str, *, revision: str | None = None, token: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False
+) -> Source:
+    """Find a model and read its configuration; weights come with `Source.tensors`.
+
+    Args:
+        name: A preset, a folder, or ``org/repo`` on the Hub.
+        revision: Branch, tag or 40-digit commit on the Hub.
+        token: Hub token; default is HF_TOKEN or the stored one.
+        cache_dir: Where downloads are kept; default is the cache of huggingface_hub.
+        local_files_only: Never touch the network.
+
+    Raises:
+        InputError: for an unknown name (with near presets), a private or gated repository, an unknown revision, an unreachable Hub,
+            or a configuration that is not one.
+    """
+    folder = _local(name)
+    if folder is not None:
+        if revision is not None:
+            raise InputError(f"'{name}' is {'a preset' if name in PRESETS else 'a folder'}, which has no revision '{revision}'")
+        return Source(name, folder, read_config(folder), None)
+    check_token(token)
+    options: dict[str, Any] = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+    commit = _find_commit(name, revision, **options)
+    path = _download(name, CONFIG_FILE, False, commit, **options)
+    if not _intact(path):
+        path = _download(name, CONFIG_FILE, True, commit, **options)
+        if not _intact(path):
+            raise InputError(f"{path}: damaged, and so was a second download; try again later")
+    # one commit, so that all files belong together, and none that is cached asks the network
+    return Source(name, path.parent, read_config(path.parent), functools.partial(_download_file, name, commit, options))
+
+
 def resolve(
     name: str, *, revision: str | None = None, token: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False
 ) -> Path:
-    """Find the model folder of a preset, a path or ``org/repo``.
+    """Return the folder of a model; from the Hub all its files are downloaded and checked. Arguments and errors as in `open_source`."""
+    if (folder := _local(name)) is not None:
+        return folder
+    source = open_source(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+    for file in source.config["umsrep"]["sha256"]:
+        source.check(file)
+    return source.folder
 
-    Raises:
-        InputError: for an unknown name (with near presets), a private or gated repository, or an unreachable Hub.
-    """
+
+def _local(name: str) -> Path | None:
+    """Return the folder of a preset or path, or None for ``org/repo``."""
     if name in PRESETS:
         return WEIGHTS / name
     try:
@@ -69,222 +161,168 @@ def resolve(
         folder = Path(name)
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise InputError(f"{name}: a file, not a model folder; give the folder that holds {CONFIG_FILE}")
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(f"'{name}' is neither a preset, nor a folder, nor org/repo on the Hub{nearest(name, PRESETS)}")
+    return None
+
+
+def _find_commit(name: str, revision: str | None, *, token: str | None, cache_dir: str | Path | None, local_files_only: bool) -> str:
+    """Ask the Hub which commit a revision is; the cache's answer serves offline and, with a warning, where the Hub is out of reach."""
+    wanted = revision or constants.DEFAULT_REVISION
     try:
-        path = snapshot_download(
-            name,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            allow_patterns=[CONFIG_FILE, ENCODER_FILE, HEADS_FILE, CARD_FILE],
-        )
-    except GatedRepoError as error:  # a subclass of RepositoryNotFoundError: first
-        raise InputError(f"'{name}' is gated: ask for access on its page, then pass a token") from error
-    except RepositoryNotFoundError as error:
-        raise InputError(f"'{name}' is not on the Hub, or is private and needs a token{nearest(name, PRESETS)}") from error
+        cached = try_to_load_from_cache(name, CONFIG_FILE, cache_dir=cache_dir, revision=wanted)
+    except HFValidationError as error:
+        raise InputError(f"'{name}' is no valid name of a repository on the Hub: {first_line(error)}") from error
+    known = Path(cached).parent.name if isinstance(cached, str) else None
+    if known is not None and (known == wanted or local_files_only or constants.is_offline_mode()):
+        return known
+    explain = functools.partial(
+        download_error, name=name, file=CONFIG_FILE, revision=revision, token=token, cache_dir=cache_dir, local=local_files_only
+    )
+    if local_files_only:
+        raise explain(LocalEntryNotFoundError(f"{CONFIG_FILE} of {wanted} is not cached"))
+    try:
+        url = hf_hub_url(name, CONFIG_FILE, revision=revision)
+        ask = functools.partial(get_hf_file_metadata, url, token=token, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        commit = again(ask, also=UNREACHABLE).commit_hash
+    except RemoteEntryNotFoundError as error:
+        raise _without(name, CONFIG_FILE, revision, token) from error
     except RevisionNotFoundError as error:
-        raise InputError(f"'{name}' has no revision '{revision}'") from error
-    except LocalEntryNotFoundError as error:
-        raise InputError(f"'{name}' is not in the cache and the Hub cannot be reached (no folder of that name either)") from error
-    except HFValidationError as error:
-        raise InputError(f"'{name}' is no valid name of a repository on the Hub: {_first_line(error)}") from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise InputError(f"'{name}' could not be downloaded: {_first_line(error)}") from error
-    return Path(path)
-
-
-# ---- reading -------------------------------------------------------------------------------------------------------
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read and check config.json.
-
-    Raises:
-        InputError: if it is missing, no JSON, without our block, from a newer schema, or names an architecture that is no plain timm name.
-    """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; a model folder holds {CONFIG_FILE} and {ENCODER_FILE}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({_first_line(error)})") from error
-    block = config.get("umsrep") if isinstance(config, dict) else None
-    if not isinstance(block, dict):
+        raise InputError(f"'{name}' has no revision '{revision}'{nearest(wanted, _revisions(name, token))}") from error
+    except FAILURES as error:
+        if known is None or isinstance(error, ValueError) or 400 <= (status_of(error) or 0) < 500:
+            raise explain(error) from error  # a wrong token is told also where the files are cached
+        warnings.warn(f"{explain(error)}; using commit {known} from the cache", stacklevel=2)
+        return known
+    if commit is None:
         raise InputError(
-            f"{path}: no 'umsrep' block; this is not an umsrep model (load timm weights with Encoder.create(arch='local-dir:...'))"
+            f"{constants.ENDPOINT} answers, but not as a Hub does (no commit for '{name}'); check HF_ENDPOINT and proxy settings"
         )
-    version = block.get("schema_version")
-    if not isinstance(version, int) or version < 1:
-        raise InputError(f"{path}: schema_version must be a whole number, not {version!r}")
-    if version > SCHEMA_VERSION:
-        raise InputError(f"{path}: schema_version {version} is newer than this umsrep reads ({SCHEMA_VERSION}); upgrade umsrep")
-    for key in ("contract", "sha256", "heads"):
-        if not isinstance(block.get(key), dict):
-            raise InputError(f"{path}: umsrep.{key} is missing or not an object")
-    for file, checksum in block["sha256"].items():
-        if not isinstance(checksum, str):
-            raise InputError(f"{path}: umsrep.sha256 of {file} must be a text, not {checksum!r}")
-    arguments = config.get("model_args") or {}
-    if not isinstance(arguments, dict):
-        raise InputError(f"{path}: model_args must be an object, not {arguments!r}")
-    for key in arguments:
-        if key in _RESERVED:  # some of them would make timm open other files
-            raise InputError(f"{path}: model_args must not hold '{key}'")
-    architecture = config.get("architecture")
-    if not isinstance(architecture, str) or ":" in architecture or "/" in architecture:
-        raise InputError(f"{path}: architecture must be a plain timm name, not {architecture!r}")
-    return cast(dict[str, Any], config)
+    if commit != wanted:  # as hf_hub_download does: so that this branch or tag is found offline
+        refs = Path(cache_dir or constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"), "refs")
+        with contextlib.suppress(OSError):  # a cache that cannot be written is told by the download
+            write_whole(refs / wanted, lambda path: path.write_text(commit, encoding="utf-8"))
+    return commit
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; nothing else is accepted.
-
-    Raises:
-        InputError: if it is missing, of another format, or damaged.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights file")
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path}: only .safetensors is read (a pickle can run code); convert it with safetensors.torch.save_file")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged safetensors file ({_first_line(error)})") from error
+def _download_file(name: str, commit: str, options: dict[str, Any], file: str, force: bool) -> Path:
+    return _download(name, file, force, commit, **options)
 
 
-def read_folder_tensors(folder: Path, file: str, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Read one weight file of a model folder after checking its sha256 against config.json.
-
-    Raises:
-        InputError: naming the file, if it is missing or is not the file that was saved.
-    """
-    path = folder / file
-    wanted = config["umsrep"]["sha256"].get(file)
-    if wanted is None:
-        raise InputError(f"{folder / CONFIG_FILE}: no sha256 for {file}")
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights file")
-    if (found := sha256(path)) != wanted:
-        raise InputError(f"{path}: damaged: sha256 {found[:12]}..., but config.json says {wanted[:12]}...; download or save it again")
-    return read_tensors(path)
-
-
-def sha256(path: Path) -> str:
-    """Return the hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-# ---- writing -------------------------------------------------------------------------------------------------------
-def write_folder(
-    folder: Path, config: dict[str, Any], files: Mapping[str, Mapping[str, Tensor]], *, card: str | None = None, half: bool = False
+def _download(
+    name: str, file: str, force: bool, commit: str, *, token: str | None, cache_dir: str | Path | None, local_files_only: bool
 ) -> Path:
-    """Write weight files, config.json (with their checksums) and the card; each file appears whole or not at all.
-
-    Args:
-        folder: Made if absent.
-        config: As `Encoder.config` gives it.
-        files: File name to tensors.
-        card: Text of README.md, or None for one made from the configuration.
-        half: Store float tensors as float16, except norms (anything with running statistics beside it) and biases.
-    """
+    if force and (local_files_only or constants.is_offline_mode()):
+        raise InputError(f"'{name}': {file} is damaged in the cache; load it once with the network, which repairs it")
+    call = functools.partial(
+        hf_hub_download,
+        name,
+        file,
+        revision=commit,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force,
+    )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        sums = {}
-        for name, tensors in files.items():
-            stored = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-            if half:
-                stored = {k: _halve(k, v, stored) for k, v in stored.items()}
-            _replace(folder / name, functools.partial(save_file, stored, metadata={"format": "pt"}))
-            sums[name] = sha256(folder / name)
-        if HEADS_FILE not in files and (folder / HEADS_FILE).exists():
-            (folder / HEADS_FILE).unlink()  # a folder saved before with heads must not keep stale ones
-        config["umsrep"] = {"schema_version": SCHEMA_VERSION, **config["umsrep"], "sha256": sums}
-        text = json.dumps(config, indent=2, allow_nan=False) + "\n"
-        _replace(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
-        readme = card if card is not None else build_card(folder.name, config)
-        _replace(folder / CARD_FILE, lambda path: path.write_text(readme, encoding="utf-8"))
-    except (OSError, SafetensorError) as error:  # a full disk is the one or the other
-        raise InputError(f"{folder}: cannot write the model folder ({getattr(error, 'strerror', None) or error})") from error
-    return folder
+        return Path(again(call))
+    except RemoteEntryNotFoundError as error:
+        raise _without(name, file, commit, token) from error
+    except FAILURES as error:
+        raise download_error(error, name, file=file, revision=commit, token=token, cache_dir=cache_dir, local=local_files_only) from error
 
 
-def _halve(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    is_norm = f"{key.rpartition('.')[0]}.running_mean" in tensors
-    is_bias = "bias" in key.rpartition(".")[2]  # also Swin's relative_position_bias_table
-    return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 and not is_norm and not is_bias else tensor
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _without(name: str, file: str, revision: str | None, token: str | None) -> InputError:
+    """Say that a repository lacks a file, and what it has instead."""
     try:
-        write(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # safetensors writes files that only their owner can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        files = HfApi(token=token).list_repo_files(name, revision=revision)
+    except FAILURES:  # only for a better message
+        files = []
+    pickles = sorted(f for f in files if f.endswith(PICKLES))
+    if pickles and not any(f.endswith(".safetensors") for f in files):
+        return InputError(f"'{name}' holds no safetensors: {pickle_advice(pickles[0])}")
+    what = "; it is no umsrep model (load timm's with Encoder.create('hf-hub:org/repo', ...))" if file == CONFIG_FILE else ""
+    return InputError(f"'{name}' has no file {file}{what}")
 
 
-# ---- publishing ----------------------------------------------------------------------------------------------------
-def push(
-    folder: Path,
-    repo_id: str,
-    *,
-    private: bool = False,
-    token: str | None = None,
-    revision: str | None = None,
-    commit_message: str | None = None,
-) -> str:
-    """Upload a model folder to the Hugging Face Hub.
-
-    Args:
-        folder: As `write_folder` made it; only config.json, safetensors and README.md go up.
-        repo_id: ``org/repo``; made if absent.
-        private: Make it private.
-        token: A token with write right; default is the stored one.
-        revision: Branch, default main.
-        commit_message: Default names the package.
-
-    Returns:
-        Address of the commit.
+def check_timm_source(arch: str) -> None:
+    """Refuse a source of timm's (``hf-hub:org/repo``, ``local-dir:folder``) that holds only pickles, which timm would open.
 
     Raises:
-        InputError: without a valid token or write right, or when the Hub cannot be reached.
+        InputError: with the command that converts it.
     """
-    read_config(folder)
-    api = HfApi(token=token)
+    kind, _, name = arch.partition(":")
+    if kind == "local-dir":
+        files = [p.name for p in Path(name).glob("*")]
+    else:
+        repo_id, _, revision = name.partition("@")
+        try:
+            files = again(lambda: HfApi().list_repo_files(repo_id, revision=revision or None))
+        except FAILURES:  # timm has the cache, and tells what is wrong
+            return
+    pickles = sorted(f for f in files if f.endswith(PICKLES))
+    if pickles and not any(f.endswith(".safetensors") for f in files):
+        raise InputError(f"'{arch}' holds no safetensors: {pickle_advice(pickles[0])}")
+
+
+def _revisions(name: str, token: str | None) -> list[str]:
     try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            revision=revision,
-            commit_message=commit_message or "Upload with umsrep",
-            allow_patterns=[CONFIG_FILE, "*.safetensors", CARD_FILE],
-        )
-    except HFValidationError as error:
-        raise InputError(f"'{repo_id}' is no valid name of a repository: {_first_line(error)}") from error
-    except HfHubHTTPError as error:
-        code = error.response.status_code if error.response is not None else "?"
-        remedy = {401: "log in with `hf auth login` or pass a valid token", 403: "the token has no write right here"}.get(
-            code, _first_line(error)
-        )
-        raise InputError(f"'{repo_id}' could not be published (HTTP {code}): {remedy}") from error
-    except (httpx.HTTPError, OSError) as error:
-        raise InputError(f"'{repo_id}' could not be published: {_first_line(error)}") from error
-    return str(commit.commit_url)
+        refs = HfApi(token=token).list_repo_refs(name)
+    except FAILURES:  # only for a better message
+        return []
+    return [ref.name for ref in [*refs.branches, *refs.tags]]
 
 
-def save_and_push(save: Callable[[Path], Path], repo_id: str, **options: Any) -> str:
-    """Save into a temporary folder and `push` it."""
-    with tempfile.TemporaryDirectory() as parent:
-        return push(save(Path(parent) / repo_id.rpartition("/")[2]), repo_id, **options)
+def _intact(path: Path) -> bool:
+    """Compare a cached file with its digest, the name under which the cache keeps it; True where the cache keeps no such name."""
+    name, content = path.resolve().name, path.read_bytes()
+    if len(name) == 40:  # git's digest, or that of a proxy such as Artifactory
+        return name in (hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), hashlib.sha1(content).hexdigest())
+    return len(name) != 64 or name == hashlib.sha256(content).hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+# ---- checking ------------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class FileCheck:
+    """What `verify` found for one file.
+
+    Attributes:
+        file: Its name.
+        size: Bytes; 0 if missing.
+        sha256: What it has; empty if missing.
+        ok: Whether that is what config.json (and for a preset the registry) says, and the file is whole safetensors of allowed types.
+    """
+
+    file: str
+    size: int
+    sha256: str
+    ok: bool
+
+
+def verify(
+    name: str, *, revision: str | None = None, token: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False
+) -> list[FileCheck]:
+    """Check every weight file of a preset, a folder or ``org/repo``; nothing is repaired. Arguments and errors as in `open_source`."""
+    source = open_source(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+    found = []
+    for file, wanted in source.config["umsrep"]["sha256"].items():
+        if source.download is not None:
+            source.download(file, False)
+        path = source.folder / file
+        if not path.is_file():
+            found.append(FileCheck(file, 0, "", False))
+            continue
+        digest = sha256(path)
+        pinned = PRESETS[name].sha256 if name in PRESETS and file == ENCODER_FILE else wanted
+        found.append(FileCheck(file, path.stat().st_size, digest, digest == wanted == pinned and _readable(path)))
+    return found
+
+
+def _readable(path: Path) -> bool:
+    try:
+        read_tensors(path)
+    except InputError:
+        return False
+    return True

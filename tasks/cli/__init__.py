@@ -35,7 +35,7 @@ def _guarded(run: Callable[[], int]) -> int:
         print(f"umsrep: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(f"umsrep: {error if str(error) else 'interrupted'}", file=sys.stderr)
+        print(f"umsrep: {error if str(error) else 'interrupted; finetune goes on from its last checkpoint with --resume'}", file=sys.stderr)
         return getattr(error, "code", 130)  # an `Interrupted` run has its own
     except BrokenPipeError:  # `umsrep list | head`
         sys.stderr.close()

@@ -4,35 +4,107 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any
 
+from umsrep.errors import InputError
 from umsrep.tasks.cli import show
 from umsrep.tasks.cli.parser import Add
+
+_MOST_ROWS = 30
 
 
 def add_commands(add: Add) -> None:
     """Add these commands to the parser."""
-    inspect = add("inspect", _inspect, "say what is in a data folder, and what is wrong with it")
-    inspect.add_argument("data", help="folder with metadata.csv, or a MedMNIST npz")
+    inspect = add("inspect", _inspect, "say what is in a data set, what is wrong with it, and how to train on it")
+    inspect.add_argument("data", help="folder with metadata.csv, or a MedMNIST npz; with --write also a folder of pictures")
     inspect.add_argument("--split-column", default="split")
     inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.add_argument("--html", metavar="F", help="write one page with pictures, which needs no network")
+    inspect.add_argument("--config-out", metavar="F", help="write the suggested configuration, for `umsrep finetune --config F`")
+    inspect.add_argument("--write", action="store_true", help="first make metadata.csv from images/ masks/ or from class folders")
+    inspect.add_argument(
+        "--encoder", default="auto", metavar="NAME", help="compare with this encoder's kind of picture (default: a preset)"
+    )
+    inspect.add_argument("--no-encoder", action="store_true", help="no comparison with an encoder's kind of picture")
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from umsrep.tasks.data.inspect import inspect
 
-    report = inspect(arguments.data, split_column=arguments.split_column)
+    written = _write_manifest(Path(arguments.data)) if arguments.write else []
+    report = inspect(arguments.data, split_column=arguments.split_column, encoder=None if arguments.no_encoder else arguments.encoder)
+    report["notes"] = written + report["notes"]
+    report["note_kinds"] = ["manifest written"] * len(written) + report["note_kinds"]
+    if arguments.html:
+        from umsrep.tasks.data.inspect.page import render
+        from umsrep.tasks.data.manifest import load_manifest
+
+        show.write(Path(arguments.html), render(report, load_manifest(arguments.data)))
+    config = report["suggested"]["config"]
+    if arguments.config_out:
+        if config is None:
+            raise InputError(f"--config-out {arguments.config_out}: {'; '.join(report['suggested']['notes'])}")
+        lines = [f"# Suggested by `umsrep inspect {arguments.data}`", *(f"# {note}" for note in report["suggested"]["notes"])]
+        show.write(Path(arguments.config_out), "\n".join([*lines, config]))
     if arguments.json:
         show.print_json(report)
     else:
-        from rich.table import Table
-
-        annotated = ", ".join(f"{k} {v}" for k, v in report["annotated"].items())
-        print(f"{report['data']}: {report['rows']} rows; annotations: {annotated or 'none'}")
-        table = Table("split", "site", "rows", "patients", "masks", "labels")
-        for entry in report["groups"]:
-            labels = ", ".join(f"{k} {v}" for k, v in entry["labels"].items())
-            table.add_row(entry["split"], entry["site"], *(str(entry[k]) for k in ("rows", "patients", "masks")), labels)
-        show.stdout().print(table)
-        for problem in report["problems"]:
-            print(problem, file=sys.stderr)
+        _print(report)
     return 2 if report["problems"] else 0
+
+
+def _write_manifest(folder: Path) -> list[str]:
+    """Turn a folder of pictures into one with a manifest; returns what was decided. A manifest that is there is never replaced."""
+    from umsrep.tasks.data.folders import propose, write_manifest
+
+    proposal = propose(folder)
+    return [f"{write_manifest(folder, proposal.columns)}: written", *proposal.notes]
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from umsrep.tasks.data.inspect.page import image_facts, modality_line
+    from umsrep.tasks.data.inspect.report import limited
+
+    console = show.stdout()
+    annotated = ", ".join(f"{k} {v}" for k, v in report["annotated"].items())
+    print(f"{report['data']}: {report['rows']} rows; annotations: {annotated or 'none'}")
+    table = Table("split", "site", "rows", "patients", "masks", "labels")
+    for group in report["groups"][:_MOST_ROWS]:
+        masks = ", ".join(_annotations(group["masks"], "mask_file_name"))
+        labels = "; ".join(", ".join(f"{k} {v}" for k, v in counts.items()) for counts in _few(group["labels"]))
+        table.add_row(group["split"], group["site"], str(group["rows"]), str(group["patients"] or "?"), masks, labels)
+    console.print(table)
+    if len(report["groups"]) > _MOST_ROWS:
+        print(f"... and {len(report['groups']) - _MOST_ROWS} more groups (all in --json)")
+    areas = Table("mask", "split", "class", "masks", "smallest", "25 %", "middle", "75 %", "largest", title="area of the image, %")
+    for name, task in report["tasks"].items():
+        for split, values in task.get("areas", {}).items():
+            for value, area in values.items():
+                areas.add_row(name, split, value, str(area["masks"]), *(f"{100 * v:.2f}" for v in area["quartiles"]))
+    if areas.row_count:
+        console.print(areas)
+    for name, value in image_facts(report["images"], report["licences"]):
+        print(f"{name}: {value}")
+    if line := modality_line(report["modality"]):
+        print(line)
+    if report["suggested"]["config"]:
+        print("suggested configuration: --config-out F.yaml writes it")
+    for line in limited(report["notes"], report["note_kinds"]):
+        print(f"note: {line}")
+    for line in limited(report["problems"], report["problem_kinds"]):
+        print(line, file=sys.stderr)
+
+
+def _annotations(counts: dict[str, int], base: str) -> list[str]:
+    """Name the mask columns by what sets them apart; a single one needs no name."""
+    if len(counts) == 1:
+        return [str(number) for number in counts.values()]
+    return [f"{column.removeprefix(base).lstrip('.') or 'all'} {number}" for column, number in counts.items()]
+
+
+def _few(labels: dict[str, dict[str, int]], most: int = 3) -> list[dict[str, int]]:
+    """Return the first label columns; a table of fourteen findings is for --json."""
+    return list(labels.values())[:most]

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.cli import show
 from umsrep.tasks.cli.parser import Add
+
+_LENIENT = "where an image breaks a rule of the input contract that can be bent, bend it and warn, instead of refusing"
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Print each bent rule of an input contract once, as one line on standard error."""
+    from umsrep.zoo.input_contract import ContractWarning
+
+    seen: set[str] = set()
+    usual = warnings.showwarning
+
+    def show_once(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        if not issubclass(category, ContractWarning):
+            usual(message, category, *rest, **options)
+        elif str(message) not in seen:
+            seen.add(str(message))
+            print(f"umsrep: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ContractWarning)
+        warnings.showwarning = show_once
+        yield
 
 
 def add_commands(add: Add) -> None:
@@ -33,16 +60,19 @@ def add_commands(add: Add) -> None:
     evaluate.add_argument("--level", type=float, default=25.0, help="for denoising, in 8-bit grey levels (default 25)")
     evaluate.add_argument("--batch-size", type=int, default=16)
     evaluate.add_argument("--workers", type=int, default=2)
+    evaluate.add_argument("--lenient", action="store_true", help=_LENIENT)
     evaluate.add_argument("--json", nargs="?", const="-", metavar="F", help="write JSON to F, or to standard output")
 
     predict = add("predict", _predict, "predict on images: masks, overlays, denoised images and a JSON file")
     predict.add_argument("model", help="preset, org/repo or folder")
-    predict.add_argument("images", nargs="+", help="PNG, JPEG, TIFF or .npy files")
+    predict.add_argument("images", nargs="+", help="PNG, JPEG, TIFF, .npy, DICOM or NIfTI files")
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
     predict.add_argument("--tasks", help="heads, separated by commas (default all)")
     predict.add_argument("--tile", type=int, help="side of overlapping tiles, for large images at their own resolution")
     predict.add_argument("--flips", action="store_true", help="average with the mirrored image")
     predict.add_argument("--batch-size", type=int, default=8)
+    predict.add_argument("--frame", type=int, metavar="N", help="which image of files that hold several (frames, slices), from 0")
+    predict.add_argument("--lenient", action="store_true", help=_LENIENT)
     predict.add_argument("--json", action="store_true", help="also print the JSON")
 
 
@@ -59,8 +89,9 @@ def _demo(arguments: argparse.Namespace) -> None:
     print("The data of this demo is simulated; its numbers say nothing about patients.")
 
 
+@_one_line_warnings()
 def _finetune(arguments: argparse.Namespace) -> None:
-    from umsrep.tasks.config import load_config
+    from umsrep.tasks.config_file import load_config
     from umsrep.tasks.trainer import fit
 
     report = fit(load_config(arguments.config, arguments.rest), resume=arguments.resume)
@@ -73,8 +104,10 @@ def _finetune(arguments: argparse.Namespace) -> None:
         print(f"\nRun folder: {report.output}\nModel (epoch {report.epoch}): {report.model}")
 
 
+@_one_line_warnings()
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from umsrep.tasks.config import TargetConfig, apply_overrides, text_keys
+    from umsrep.tasks.config import TargetConfig
+    from umsrep.tasks.config_file import apply_overrides, text_keys
     from umsrep.tasks.data.dataset import Target
     from umsrep.tasks.evaluate import evaluate
     from umsrep.tasks.model import MultiTaskModel
@@ -100,6 +133,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         level=arguments.level,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
+        lenient=arguments.lenient,
     )
     if arguments.tasks is None and (left_out := [name for name in model.heads if name not in metrics]):
         print(f"umsrep: not evaluated, as this data is not annotated for them: {', '.join(left_out)}", file=sys.stderr)
@@ -111,6 +145,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     show.print_metrics(metrics)
 
 
+@_one_line_warnings()
 def _predict(arguments: argparse.Namespace) -> None:
     from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.outputs import predict_files
@@ -123,6 +158,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         tile=arguments.tile,
         flips=arguments.flips,
+        frame=arguments.frame,
+        lenient=arguments.lenient,
     )
     if arguments.json:
         show.print_json(summary)

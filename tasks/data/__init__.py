@@ -1,4 +1,4 @@
-"""Data: manifests, MedMNIST files, the joint data set and its sampler, the Doppler simulator."""
+"""Data: manifests of folders, MedMNIST files and Hub data sets, the joint data set and its sampler, the Doppler simulator."""
 
 from umsrep.tasks.data import doppler
 from umsrep.tasks.data.manifest import Manifest, load_manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,16 +15,20 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from umsrep.errors import InputError, nearest
+from umsrep.errors import InputError
 from umsrep.tasks.classification import Classification
 from umsrep.tasks.data.augment import Augment
+from umsrep.tasks.data.labels import read_label
 from umsrep.tasks.data.manifest import Manifest
 from umsrep.tasks.denoising import Denoising
+from umsrep.tasks.progress import track
 from umsrep.tasks.segmentation import Segmentation, check_mask
 from umsrep.tasks.task import Task
 from umsrep.zoo import InputContract
+from umsrep.zoo.input_contract import ContractError, LoadedImage
 
 MASK_COLUMN = "mask_file_name"
+_ORIENTATION = 0x0112  # EXIF tag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +64,10 @@ class Source:
 class JointDataset(Dataset[Any]):
     """Images of several sources with the targets of several tasks.
 
-    An item is a dict: ``image`` [C, H, W] (normalised), ``noisy`` (the same, if a task denoises this row), ``index``, and for each
-    task it is annotated for ``target.<name>``. A wrong file gives the `InputError` itself as item, so that it crosses
-    process borders as one line. The same (seed, epoch, index) gives the same item, whatever process makes it.
+    An item is a dict: ``image`` [C, H, W] (normalised, its range checked), ``index``, ``spacing`` [2] (mm of a pixel of ``image``,
+    row and column; NaN where unknown), ``bent`` (lines of the contract rules that ``lenient`` bent), and for each task it is annotated
+    for ``target.<name>`` and, for denoising, ``noisy.<name>``. A wrong file gives the `InputError` itself as item, so that it
+    crosses process borders as one line. The same (seed, epoch, index) gives the same item, whatever process makes it.
 
     Attributes:
         annotated: Task's name to a bool for each item.
@@ -75,19 +81,20 @@ class JointDataset(Dataset[Any]):
         *,
         seed: int,
         augment: Augment | None = None,
+        lenient: bool = False,
     ) -> None:
-        """Read the labels of all rows (not the images) and check masks' presence and sizes.
+        """Read the labels of all rows (not the images) and check masks' presence and sizes; ``lenient`` as in `InputContract.load`.
 
         Raises:
             InputError: for a label that is no class, a missing image or mask file, or a mask of another size than its image.
         """
         self.sources, self.tasks, self.contract, self.seed, self.augment = list(sources), dict(tasks), contract, seed, augment
+        self.lenient = lenient
         self.epoch = 0
         self.items = [(s, row) for s, source in enumerate(sources) for row in source.rows]
         self.annotated: dict[str, np.ndarray] = {name: np.zeros(len(self.items), dtype=bool) for name in tasks}
         self.labels: dict[str, list[Any]] = {name: [None] * len(self.items) for name, t in tasks.items() if isinstance(t, Classification)}
-        self.masks: dict[str, tuple[str, ...]] = {}
-        for index, (s, row) in enumerate(self.items):
+        for index, (s, row) in enumerate(track(self.items, "checking rows", total=len(self.items))):
             self.sources[s].manifest.image(row)
             for name in self.sources[s].tasks:
                 self.annotated[name][index] = self._annotation(name, index, s, row)
@@ -106,7 +113,8 @@ class JointDataset(Dataset[Any]):
                 self._check_sizes(source.manifest, row, columns)
             return bool(given)
         assert isinstance(task, Classification)
-        label = _label(name, task, source, row)
+        target = source.targets.get(name, Target())
+        label = read_label(name, task, source.manifest, row, target.column, target.map)
         self.labels[name][index] = label
         return label is not None
 
@@ -121,10 +129,14 @@ class JointDataset(Dataset[Any]):
 
     @staticmethod
     def _check_sizes(manifest: Manifest, row: int, columns: Sequence[str]) -> None:
+        """Compare what headers tell; images that are decoded anew each time they are asked for wait until they are read."""
+        if manifest.arrays is not None:
+            return
         image = manifest.image(row)
-        size = image_size(image) if isinstance(image, Path) else (image.shape[1], image.shape[0])
+        size = image_size(image) if isinstance(image, Path) else None
         for column in columns:
-            other = image_size(manifest.file(column, row))
+            mask = manifest.mask(column, row)
+            other = image_size(mask) if isinstance(mask, Path) else None
             if size is not None and other is not None and size != other:
                 raise InputError(
                     f"{manifest.where(row)}: {column} '{manifest.columns[column][row]}' is {other[0]}x{other[1]} pixels, "
@@ -145,19 +157,23 @@ class JointDataset(Dataset[Any]):
     def _item(self, index: int) -> dict[str, Any]:
         s, row = self.items[index]
         source = self.sources[s]
+        manifest, where = source.manifest, source.manifest.where(row)
         generator = self.generator(index)
-        try:
-            unit = self.contract.fit(self.contract.load_unit(source.manifest.image(row)))
-        except InputError as error:
-            raise InputError(f"{source.manifest.where(row)}: {error}") from error
+        loaded = self._load(manifest, row)
+        unit = self.contract.fit(loaded.unit_CHW)
+        height, width = loaded.unit_CHW.shape[-2:]
         masks = {
-            name: self.contract.fit_mask(self._mask(name, source, row))
+            name: self._mask(name, source, row, (height, width))
             for name, task in self.tasks.items()
             if isinstance(task, Segmentation) and self.annotated[name][index]
         }
         if self.augment is not None:
             unit, masks = self.augment(unit, masks, generator)
-        item: dict[str, Any] = {"index": index, "image": self.contract.normalise(unit)}
+        image = self.contract.normalise(unit)
+        self.contract.check_range(image, where)
+        spacing = manifest.spacing(row) or loaded.spacing
+        fitted = self.contract.fitted_spacing(spacing, height, width) if spacing else (np.nan, np.nan)
+        item: dict[str, Any] = {"index": index, "image": image, "spacing": torch.tensor(fitted), "bent": loaded.bent}
         for name, task in self.tasks.items():
             if not self.annotated[name][index]:
                 continue
@@ -171,20 +187,34 @@ class JointDataset(Dataset[Any]):
                 item[f"target.{name}"] = torch.as_tensor(self.labels[name][index])
         return item
 
-    def _mask(self, name: str, source: Source, row: int) -> Tensor:
-        """Read one row's index mask, [H, W] or, for overlapping classes, [K, H, W]."""
+    def _load(self, manifest: Manifest, row: int) -> LoadedImage:
+        """Load a row's image; an error names the row besides the file."""
+        frame = manifest.frame(row)
+        try:
+            return self.contract.open(manifest.image(row), frame=frame, lenient=self.lenient)
+        except ContractError as error:
+            raise ContractError(f"{manifest.where(row)}: {error}", error.rule) from error
+        except InputError as error:
+            raise InputError(f"{manifest.where(row)}: {error}") from error
+
+    def _mask(self, name: str, source: Source, row: int, size: tuple[int, int]) -> Tensor:
+        """Read one row's index mask and fit it as its image: [H, W] or, for overlapping classes, [K, H, W]."""
         task = self.tasks[name]
         assert isinstance(task, Segmentation)
         planes = []
         for column in self._mask_columns(name, source):
-            path = source.manifest.file(column, row)
-            plane = _read_mask(path, f"{source.manifest.where(row)}: {column}")
+            where = f"{source.manifest.where(row)}: {column}"
+            stored = source.manifest.mask(column, row)
+            plane = read_mask(stored, where) if isinstance(stored, Path) else stored
+            where = f"{where} '{stored.name}'" if isinstance(stored, Path) else where
+            if plane.shape != size:  # also where the image's header did not tell its size
+                raise InputError(f"{where} is {plane.shape[1]}x{plane.shape[0]} pixels, the image {size[1]}x{size[0]}")
             try:
                 check_mask(plane, task.classes, multi_label=task.multi_label, ignore_index=task.ignore_index)
             except InputError as error:
-                raise InputError(f"{source.manifest.where(row)}: {column} '{path.name}': {error}") from error
+                raise InputError(f"{where}: {error}") from error
             planes.append(plane)
-        return torch.from_numpy(np.stack(planes) if task.multi_label else planes[0].copy())
+        return self.contract.fit_mask(torch.from_numpy(np.stack(planes) if task.multi_label else planes[0].copy()))
 
     def generator(self, index: int) -> torch.Generator:
         """Return the random generator of one item in this epoch."""
@@ -196,8 +226,9 @@ def collate(items: Sequence[dict[str, Any] | InputError]) -> dict[str, Any] | In
     """Join items to a batch.
 
     Returns:
-        ``index`` [B], ``image`` [B, C, H, W], and for each task with annotated rows ``rows.<name>`` (row numbers in the batch),
-        ``target.<name>`` and, for denoising, ``noisy.<name>``, one entry a annotated row; or the first error among the items.
+        ``index`` [B], ``image`` [B, C, H, W], ``spacing`` [B, 2], and for each task with annotated rows ``rows.<name>`` (row numbers in
+        the batch), ``target.<name>`` and, for denoising, ``noisy.<name>``, one entry a annotated row; ``bent``, the different lines of
+        bent contract rules, where there are any; or the first error among the items.
     """
     for item in items:
         if isinstance(item, InputError):
@@ -206,7 +237,10 @@ def collate(items: Sequence[dict[str, Any] | InputError]) -> dict[str, Any] | In
     shapes = {tuple(item["image"].shape) for item in good}
     if len(shapes) > 1:
         return InputError(f"images of different sizes in one batch {sorted(shapes)}: set image_size")
-    batch: dict[str, Any] = {"index": torch.tensor([i["index"] for i in good]), "image": torch.stack([i["image"] for i in good])}
+    batch: dict[str, Any] = {"index": torch.tensor([i["index"] for i in good])}
+    batch |= {key: torch.stack([i[key] for i in good]) for key in ("image", "spacing")}
+    if bent := dict.fromkeys(line for item in good for line in item["bent"]):
+        batch["bent"] = list(bent)
     keys = dict.fromkeys(k for item in good for k in item if k.startswith(("target.", "noisy.")))
     for key in keys:
         rows = [r for r, item in enumerate(good) if key in item]
@@ -215,64 +249,25 @@ def collate(items: Sequence[dict[str, Any] | InputError]) -> dict[str, Any] | In
     return batch
 
 
-def _label(name: str, task: Classification, source: Source, row: int) -> int | np.ndarray | None:
-    """Return the class index, or with several labels a float of 0, 1 and NaN for each; None if not annotated."""
-    target = source.targets.get(name, Target())
-    manifest = source.manifest
-    column = target.column or "label"
-    if isinstance(column, tuple):
-        return _several_columns(name, task, manifest, row, column)
-    value = manifest.column(column)[row]
-    if not value:
-        return None
-    if task.multi_label:
-        names = [_mapped(v.strip(), target, name, task, manifest, row) for v in value.split("|")]
-        labels: np.ndarray = np.isin(task.classes, [n for n in names if n]).astype(np.float32)
-        return labels
-    mapped = _mapped(value, target, name, task, manifest, row)
-    return None if mapped is None else task.classes.index(mapped)
-
-
-def _mapped(value: str, target: Target, name: str, task: Classification, manifest: Manifest, row: int) -> str | None:
-    """Bring a stored value to a class name by the map; a value in neither is an error."""
-    if value in target.map:
-        value = target.map[value] or ""
-        if not value:
-            return None
-    if value not in task.classes:
-        raise InputError(
-            f"{manifest.where(row)}: label '{value}' is no class of '{name}' ({', '.join(task.classes)}); "
-            f"add it to the classes or map it under data.targets.{name}.map{nearest(value, task.classes) if len(task.classes) > 20 else ''}"
-        )
-    return value
-
-
-def _several_columns(name: str, task: Classification, manifest: Manifest, row: int, columns: Sequence[str]) -> np.ndarray | None:
-    if len(columns) != len(task.classes) or not task.multi_label:
-        raise InputError(
-            f"task '{name}': {len(columns)} target columns need multi_label and one class each, in order ({', '.join(task.classes)})"
-        )
-    values = []
-    for column in columns:
-        text = manifest.column(column)[row]
-        if text not in ("", "0", "1", "0.0", "1.0"):
-            raise InputError(f"{manifest.where(row)}: {column} is '{text}', but a column of several labels holds 0, 1 or nothing")
-        values.append(float(text) if text else np.nan)
-    return None if np.isnan(values).all() else np.array(values, dtype=np.float32)
-
-
 def image_size(path: Path) -> tuple[int, int] | None:
-    """Return (width, height) from an image's header; None where the header does not tell (reading it later does)."""
+    """Return (width, height) as `InputContract` reads it, from an image's header; None where that does not tell (reading it later does)."""
     if path.suffix == ".npy":
         return None
     try:
+        with path.open("rb") as file:
+            head = file.read(24)
+        if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # most masks; ten times as fast as opening it as an image
+            width, height = struct.unpack(">II", head[16:])
+            return width, height
         with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError, ValueError):
+            turned = image.format in ("JPEG", "TIFF") and image.getexif().get(_ORIENTATION, 1) >= 5  # rows and columns change places
+            return (image.height, image.width) if turned else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 
-def _read_mask(path: Path, where: str) -> np.ndarray:
+def read_mask(path: Path, where: str) -> np.ndarray:
+    """Read an index mask [H, W] as stored; ``where`` names its row and column in the `InputError` for what is none."""
     try:
         with Image.open(path) as image:
             if image.mode not in ("1", "L", "P", "I;16", "I"):

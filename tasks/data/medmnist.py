@@ -1,58 +1,116 @@
-"""MedMNIST npz files (Yang et al. 2023) as manifests."""
+"""MedMNIST npz files (Yang et al. 2023) as manifests, opened without reading their pixels into memory."""
 
 from __future__ import annotations
 
-import zipfile
+import hashlib
+import http.client
+import re
+import urllib.error
+import urllib.request
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from umsrep.errors import InputError
+from umsrep.errors import InputError, nearest
 from umsrep.tasks.data.manifest import Manifest
+from umsrep.tasks.data.npz_images import NpzImages, cache_folder, write_whole
+from umsrep.tasks.progress import track
 
 _PARTS = {"train": "train", "val": "validation", "test": "test"}
+_SIZES = (28, 64, 128, 224)
+_SECONDS = 30
 
 
 def load_medmnist(path: str | Path) -> Manifest:
     """Open a MedMNIST ``.npz`` of any 2-D set and size.
 
+    Images stay in the file: stored ones are mapped where they lie, compressed ones of 64 MiB or more are unpacked once below
+    ``$UMSREP_CACHE`` (default ``~/.cache/umsrep``) and mapped there; smaller ones are held in memory.
+
     Args:
         path: File with ``train_images`` [N, H, W] or [N, H, W, 3] uint8, ``train_labels`` [N, L], and so for val and test.
 
     Returns:
-        A manifest whose images are in memory; ``label`` is the class number as text, several labels are columns ``label.0`` ....
+        A manifest with ``label``, the class number (or ordinal grade) as text; several labels are columns ``label.0`` ... of 0 and 1.
 
     Raises:
-        InputError: if the file is missing, damaged, or not in this form.
+        InputError: if the file is missing, damaged, not in this form (3-D sets are not), or would unpack to more than any such set.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    archive = NpzImages(path, tuple(_PARTS))
     columns: dict[str, list[str]] = {"file_name": [], "split": [], "patient_id": []}
-    images, labels = [], []
+    several = archive.labels["train"].shape[1] > 1
+    names = [f"label.{k}" for k in range(archive.labels["train"].shape[1])] if several else ["label"]
+    columns |= {name: [] for name in names}
+    for part, split in _PARTS.items():
+        labels = archive.labels[part]
+        if labels.shape[1] != len(names):
+            raise InputError(f"{path}: {part}_labels has {labels.shape[1]} labels a row, train_labels {len(names)}")
+        columns["file_name"] += [f"{part}/{i}" for i in range(len(labels))]
+        columns["split"] += [split] * len(labels)
+        for k, name in enumerate(names):
+            columns[name] += [str(v) for v in labels[:, k].tolist()]
+    count = len(columns["file_name"])
+    if not count:
+        raise InputError(f"{path}: no images in it")
+    columns["patient_id"] = [""] * count
+    return Manifest(path, path, columns, list(range(count)), archive)
+
+
+def fetch_medmnist(name: str) -> Manifest:
+    """Open a set by its name, fetching its file once through the ``medmnist`` package's index.
+
+    Args:
+        name: ``medmnist:NAME`` (28 px) or ``medmnist:NAME@SIZE`` with 28, 64, 128 or 224.
+
+    Returns:
+        As `load_medmnist`, with the index's words beside the numbers: ``label_name`` (or ``label.NAME`` for each of several labels)
+        and ``license``.
+
+    Raises:
+        InputError: for an unknown name or size, without the package, without a network, or if the file is not the one published.
+    """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for part, split in _PARTS.items():
-                pixels, targets = archive[f"{part}_images"], archive[f"{part}_labels"]
-                if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or targets.ndim != 2 or len(pixels) != len(targets):
-                    raise InputError(
-                        f"{path}: {part}_images {pixels.dtype} {pixels.shape} and {part}_labels {targets.shape} are not a 2-D MedMNIST set"
-                    )
-                images.append(pixels)
-                labels.append(targets)
-                columns["file_name"] += [f"{part}/{i}" for i in range(len(pixels))]
-                columns["split"] += [split] * len(pixels)
-    except KeyError as error:
-        raise InputError(f"{path}: no array {error} in it; a MedMNIST file has train, val and test images and labels") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: damaged npz ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
-    targets = np.concatenate(labels)
-    columns["patient_id"] = [""] * len(targets)
-    if targets.shape[1] == 1:
-        columns["label"] = [str(int(v)) for v in targets[:, 0]]
+        from medmnist import INFO
+    except ImportError as error:
+        raise InputError(f"{name}: needs the medmnist package: pip install 'umsrep[medmnist]', or give the .npz itself") from error
+    flag, _, size = name.removeprefix("medmnist:").partition("@")
+    plane = [key for key in INFO if not key.endswith("3d")]
+    if flag not in plane:
+        if flag in INFO:
+            raise InputError(f"{name}: a 3-D set; umsrep reads images, not volumes")
+        raise InputError(f"{name}: no MedMNIST set '{flag}'{nearest(flag, plane)}")
+    if (size or "28") not in map(str, _SIZES):
+        raise InputError(f"{name}: size '{size}' is none of {', '.join(map(str, _SIZES))}")
+    ending = "" if size in ("", "28") else f"_{size}"
+    path = cache_folder() / "medmnist" / f"{flag}{ending}.npz"
+    info = INFO[flag]
+    if not path.is_file():
+        _fetch(info[f"url{ending}"], info[f"MD5{ending}"], path, name)
+    return _with_words(load_medmnist(path), info)
+
+
+def _with_words(manifest: Manifest, info: dict[str, Any]) -> Manifest:
+    words = {number: re.sub(r"\s+", " ", word) for number, word in info["label"].items()}
+    if "label" in manifest.columns:
+        manifest.columns["label_name"] = [words.get(number, "") for number in manifest.columns["label"]]
     else:
-        for k in range(targets.shape[1]):
-            columns[f"label.{k}"] = [str(int(v)) for v in targets[:, k]]
-    return Manifest(path, path, columns, list(range(len(targets))), np.concatenate(images))
+        manifest.columns.update({f"label.{word}": manifest.columns[f"label.{number}"] for number, word in words.items()})
+    manifest.columns["license"] = [info["license"]] * len(manifest)
+    return manifest
+
+
+def _fetch(url: str, md5: str, path: Path, name: str) -> None:
+    """Fetch a file whole or not at all."""
+    try:
+        with urllib.request.urlopen(url, timeout=_SECONDS) as answer, write_whole(path) as file:
+            digest = hashlib.md5(usedforsecurity=False)
+            length = answer.headers.get("Content-Length")
+            blocks = iter(lambda: answer.read(1 << 20), b"")
+            for block in track(blocks, f"fetching {path.name}", total=-(-int(length) // (1 << 20)) if length else None):
+                digest.update(block)
+                file.write(block)
+            if digest.hexdigest() != md5:
+                raise InputError(f"{name}: what {url} gave is not the published file (MD5 {digest.hexdigest()}, not {md5}); try again")
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(f"{name}: cannot be fetched from {url} ({reason}); without a network, give the path of the .npz") from error

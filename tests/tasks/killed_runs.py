@@ -20,8 +20,8 @@ from umsrep.tasks.trainer import fit
 
 def run(data: str, output: str, *, resume: bool) -> None:
     """Train; a checkpoint after every step, so that kills fall into the writing of some."""
-    pictures.draw_samples = lambda *_: None  # type: ignore[assignment]
-    pictures.draw_curves = lambda *_: None  # type: ignore[assignment]
+    pictures.draw_samples = lambda *_: None
+    pictures.draw_curves = lambda *_: None
     config = run_config(Path(data), Path(output), epochs=4, batch_size=4, checkpoint_minutes=1e-9, optimiser={"accumulate": 2}, workers=1)
     fit(config, resume=resume)
 

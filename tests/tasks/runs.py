@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from umsrep.tasks.config import FineTuneConfig, config_from_dict
+from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.setup import build_model
 

@@ -39,7 +39,7 @@ def test_alone() -> None:
     ("flags", "received"), [([0, 0, 0, 0, 0], 0), ([0, 0, 0, 1, 0], signal.SIGTERM), ([0, 0, 0, 0, 1], signal.SIGUSR1)]
 )
 def test_rows_add_up_and_a_signal_anywhere_counts(flags: list[float], received: int) -> None:
-    agreed = agree(Pair([2.0, 5.0, *flags]), BATCH, ["disc", "size"], due=False, received=0)  # type: ignore[arg-type]
+    agreed = agree(Pair([2.0, 5.0, *flags]), BATCH, ["disc", "size"], due=False, received=0)
     assert agreed.totals == {"disc": 5.0, "size": 9.0}
     assert not agreed.due
     assert agreed.received == received
@@ -48,13 +48,13 @@ def test_rows_add_up_and_a_signal_anywhere_counts(flags: list[float], received: 
 def test_only_the_main_process_tells_when_a_checkpoint_is_due() -> None:
     pair = Pair([0.0] * 7)
     pair.is_main_process = False
-    assert not agree(pair, BATCH, ["disc", "size"], due=True, received=0).due  # type: ignore[arg-type]
+    assert not agree(pair, BATCH, ["disc", "size"], due=True, received=0).due
     pair.is_main_process = True
-    assert agree(pair, BATCH, ["disc", "size"], due=True, received=0).due  # type: ignore[arg-type]
+    assert agree(pair, BATCH, ["disc", "size"], due=True, received=0).due
 
 
 def test_all_stop_at_an_unreadable_row() -> None:
     with pytest.raises(InputError, match=r"^row 3$"):
-        agree(Pair([0.0] * 7), InputError("row 3"), ["disc", "size"], due=False, received=0)  # type: ignore[arg-type]
+        agree(Pair([0.0] * 7), InputError("row 3"), ["disc", "size"], due=False, received=0)
     with pytest.raises(InputError, match="another process met an unreadable row"):
-        agree(Pair([0.0, 0.0, 1.0, 0, 0, 0, 0]), BATCH, ["disc", "size"], due=False, received=0)  # type: ignore[arg-type]
+        agree(Pair([0.0, 0.0, 1.0, 0, 0, 0, 0]), BATCH, ["disc", "size"], due=False, received=0)

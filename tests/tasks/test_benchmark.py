@@ -14,6 +14,7 @@ from tests.tasks.runs import TASKS, run_values
 from umsrep.errors import InputError
 from umsrep.tasks import benchmark as module
 from umsrep.tasks.benchmark import load_benchmark, run_benchmark, spread, summarise_cells
+from umsrep.tasks.trainer import fit
 
 
 def grid(data: Path, folder: Path, **changes: Any) -> Path:
@@ -31,7 +32,7 @@ def grid(data: Path, folder: Path, **changes: Any) -> Path:
         },
     }
     path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump(values | changes))
+    path.write_text(yaml.safe_dump(values | changes, sort_keys=False))
     return path
 
 
@@ -68,7 +69,7 @@ def test_mistakes_are_found_before_anything_is_trained(changes: dict[str, Any], 
 
 def test_a_grid_goes_on_where_it_stopped(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     benchmark = load_benchmark(grid(tiny_data, tmp_path, variants={"joint": {}, "frozen": {"strategy": "frozen"}}, seeds=[0]))
-    real, calls = module.fit, list[str]()
+    real, calls = fit, list[str]()
 
     def once(config: Any, *, resume: bool) -> Any:
         calls.append(Path(config.output).name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.tasks.runs import Records, put, rewrite, without
 from tests.tiny import write_tiny_data
@@ -21,6 +23,7 @@ from umsrep.tasks.evaluate import annotates, collect, evaluate, evaluation_set, 
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.trainer import Report
+from umsrep.zoo.input_contract import ContractError, ContractWarning
 
 
 @pytest.fixture(scope="module")
@@ -197,4 +200,60 @@ def test_move_keeps_values(model: MultiTaskModel, tiny_data: Path) -> None:
     batch = collate([dataset[0], dataset[1]])
     assert isinstance(batch, dict)
     moved = move(batch, torch.device("cpu"))
-    assert all(torch.equal(moved[k], batch[k]) for k in batch)
+    assert all(torch.equal(moved[k].nan_to_num(-1), batch[k].nan_to_num(-1)) for k in batch)
+
+
+class _Bright(torch.nn.Module):
+    """A segmenter that calls every pixel above grey level 128 the disc: its surfaces are known by hand."""
+
+    def forward(self, image: torch.Tensor, *_: Any) -> torch.Tensor:
+        return torch.cat([-image, image], dim=1)
+
+
+def test_distances_in_mm_under_an_unequal_resize(trained: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two squares, 10 columns (or rows) apart, in a 40 x 48 image with pixels of 0.5 x 0.25 mm that is fitted to 80 x 24."""
+    model = MultiTaskModel.from_pretrained(trained.model)
+    model.encoder.contract = model.encoder.contract.replace(size=(80, 24), antialias=False)
+    monkeypatch.setattr(MultiTaskModel, "run_heads", lambda self, image, *_: {"disc": _Bright()(image)})
+
+    def evaluated(shift: tuple[int, int], spacing: str, name: str) -> dict[str, float]:
+        folder = write_tiny_data(tmp_path / name)
+
+        def spaced(records: Records) -> None:
+            for number, record in enumerate(records):
+                record["pixel_spacing"] = spacing if number != 20 or name != "partly" else ""
+
+        rewrite(folder, spaced)
+        for number in range(20, 24):
+            truth, seen = np.zeros((40, 48), np.uint8), np.zeros((40, 48), np.uint8)
+            truth[8:24, 8:32] = 1
+            seen[8 + shift[0] : 24 + shift[0], 8 + shift[1] : 32 + shift[1]] = 255
+            Image.fromarray(seen).save(folder / "images" / f"{number:02d}.png")
+            Image.fromarray(truth).save(folder / "masks" / f"{number:02d}.png")
+        return evaluate(model, folder, tasks=["disc"], title=None)["disc"]
+
+    across = evaluated((0, 10), "0.5\\0.25", "across")
+    assert across["hd95"] == 5, "10 columns of 48 are 5 of 24"
+    assert across["hd95_mm"] == across["hd95_mm/disc"] == pytest.approx(10 * 0.25)
+    down = evaluated((10, 0), "0.5\\0.25", "down")
+    assert down["hd95"] == 20
+    assert down["hd95_mm"] == pytest.approx(10 * 0.5)
+    assert evaluated((10, 0), "0.5", "square")["hd95_mm"] == pytest.approx(10 * 0.5)
+    assert "hd95_mm" not in evaluated((10, 0), "", "without")
+    partly = evaluated((10, 0), "0.5\\0.25", "partly")
+    assert partly["hd95"] == 20
+    assert "hd95_mm" not in partly, "one row of four has no spacing"
+
+
+def test_lenient_evaluation_warns_once_whatever_the_workers(model: MultiTaskModel, tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    for number in range(20, 24):
+        path = folder / "images" / f"{number:02d}.png"
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 257).save(path)
+    with pytest.raises(ContractError, match=r"row 22 \(images/20\.png\): .*contract rule 'unit'"):
+        evaluate(model, folder, title=None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default", ContractWarning)
+        bent = evaluate(model, folder, title=None, lenient=True, workers=2, batch_size=1)
+    assert [str(one.message)[:35] for one in caught if one.category is ContractWarning] == ["contract rule 'unit' bent: undeclar"]
+    close(bent, evaluate(model, write_tiny_data(tmp_path / "same"), title=None))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.dicoms import write_dicom
 from tests.tasks.runs import ARCH
 from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead, SegmentationHead
@@ -19,6 +20,7 @@ from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.outputs import predict_files
 from umsrep.tasks.trainer import Report
 from umsrep.zoo import Encoder, InputContract
+from umsrep.zoo.input_contract import ContractWarning
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,24 @@ def test_an_unreadable_image_or_folder(model: MultiTaskModel, tiny_data: Path, t
 def test_an_impossible_batch_size(size: int, model: MultiTaskModel, tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="batch_size must be 1 or more"):
         predict_files(model, [tiny_data / "images" / "00.png"], tmp_path / "out", batch_size=size)
+
+
+def test_spacing_frame_and_bent_rules_stand_in_the_entry(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = MultiTaskModel(Encoder.create(ARCH, contract=InputContract(size=32)), {"lesion": SegmentationHead(["lesion"])})
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 4096, (40, 48), dtype=np.uint16)
+    file = write_dicom(tmp_path / "a.dcm", pixels, 12, PixelSpacing=["0.4", "0.3"])
+    Image.fromarray(pixels).save(tmp_path / "b.png")
+    (plain,) = predict_files(model, [file], tmp_path / "out")
+    assert plain["spacing_mm"] == [0.4, 0.3]
+    assert set(plain) == {"file", "spacing_mm", "lesion"}
+    with pytest.warns(ContractWarning, match="'unit' bent"):
+        one, other = predict_files(model, [file, tmp_path / "b.png"], tmp_path / "lenient", lenient=True, frame=0)
+    assert one["frame"] == other["frame"] == 0
+    assert "bent" not in one
+    assert other["bent"] == [
+        "contract rule 'unit' bent: undeclared depth, scaled by the smallest n-bit range that holds the image's maximum"
+    ]
+    assert "spacing_mm" not in other
+    assert one["lesion"]["mean_probability"] == other["lesion"]["mean_probability"], "the same values mean the same"

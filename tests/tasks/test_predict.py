@@ -16,8 +16,9 @@ from tests.tasks.runs import ARCH
 from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
 from umsrep.tasks.model import MultiTaskModel
-from umsrep.tasks.predict import Prediction
+from umsrep.tasks.predict import Prediction, predict_loaded
 from umsrep.zoo import Encoder, InputContract
+from umsrep.zoo.input_contract import ContractError, ContractWarning, LoadedImage
 
 
 def make(*, size: int | None = 64, channels: int = 1, resize: str = "stretch", heads: dict[str, Any] | None = None) -> MultiTaskModel:
@@ -289,3 +290,33 @@ def test_images_that_cannot_be_are_named(model: MultiTaskModel, tmp_path: Path) 
             model.predict([tmp_path / "good.png", tmp_path / name])
     with pytest.raises(InputError, match="0 to 1"):
         model.predict([picture().astype(np.float32)])
+
+
+# ---- the contract --------------------------------------------------------------------------------------------------
+def test_one_frame_of_a_stack_predicts_as_its_own_file(model: MultiTaskModel, tmp_path: Path) -> None:
+    pages = [picture(seed=i) for i in range(3)]
+    images = [Image.fromarray(page) for page in pages]
+    images[0].save(tmp_path / "stack.tif", save_all=True, append_images=images[1:])
+    (stacked,) = model.predict([tmp_path / "stack.tif"], frame=2)
+    equal(stacked, model.predict([pages[2]])[0])
+    with pytest.raises(InputError, match=r"stack\.tif: 3 frames; choose one with frame=0 \.\.\. 2"):
+        model.predict([tmp_path / "stack.tif"])
+
+
+def test_lenient_warns_once_of_each_rule_and_predicts_as_named(model: MultiTaskModel, tmp_path: Path) -> None:
+    deep = picture().astype(np.uint16) * 16
+    with pytest.raises(ContractError, match="contract rule 'unit': uint16 pixels") as caught:
+        model.predict([picture(), deep])
+    assert caught.value.rule == "unit"
+    with pytest.warns(ContractWarning, match="contract rule 'unit' bent: undeclared depth") as warned:
+        out = model.predict([deep] * 5, lenient=True, batch_size=8)
+    assert len(warned) == 1
+    scaled = (deep.astype(np.float32) / 4095).astype(np.float32)
+    equal(out[4], model.predict([scaled])[0])
+
+
+def test_a_range_that_the_contract_does_not_allow_never_reaches_the_model(model: MultiTaskModel) -> None:
+    image = LoadedImage("scan 7", torch.full((1, 64, 64), 3.0), None, ())
+    for tasks in (["grade"], ["clean"]):
+        with pytest.raises(ContractError, match="scan 7: contract rule 'range': values from 3 to 3"):
+            predict_loaded(model, [image], tasks=tasks)

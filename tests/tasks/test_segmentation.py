@@ -201,8 +201,16 @@ def test_shifted_squares_have_the_dice_iou_and_distance_of_the_shift(shift: int,
 def test_distances_follow_the_spacing() -> None:
     truth = torch.from_numpy(square(8, 8, 12)).long()[None]
     predicted = logits_of(np.roll(square(8, 8, 12), 3, axis=1))[None, None]
-    rows = Segmentation(BINARY).rows(predicted, truth, spacing=torch.tensor([[2.0, 0.5]]))
-    assert rows["hd95"][0, 0] == pytest.approx(1.5)
+    task = Segmentation(BINARY)
+    rows = task.rows(predicted.repeat(3, 1, 1, 1), truth.repeat(3, 1, 1), spacing=torch.tensor([[2.0, 0.5], [0.7, 0.7], [torch.nan] * 2]))
+    assert rows["hd95"][:, 0].tolist() == [3, 3, 3]
+    assert rows["hd95_mm"][:, 0].tolist() == pytest.approx([1.5, 2.1, math.nan], nan_ok=True)
+    assert rows["spaced"].tolist() == [1, 1, 0]
+    assert "hd95_mm" not in task.summarise(rows), "a mean over some rows is none"
+    known = task.summarise({key: values[:2] for key, values in rows.items()})
+    assert known["hd95"] == 3
+    assert known["hd95_mm"] == known[f"hd95_mm/{task.foreground[0]}"] == pytest.approx(1.8)
+    assert "hd95_mm" not in task.summarise(task.rows(predicted, truth))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -12,10 +12,14 @@ import torch
 from tests.tasks.runs import ARCH, TASKS, Records, changed, put, rewrite, run_config, run_values, stored, tiny_model, without
 from tests.tiny import WITHOUT_LABEL, WITHOUT_MASK, write_tiny_data
 from umsrep.errors import InputError
+from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
 from umsrep.tasks.classification import Classification
-from umsrep.tasks.config import config_from_dict
+from umsrep.tasks.config import TaskConfig
+from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.data.dataset import JointDataset
-from umsrep.tasks.setup import build_model, build_sets, build_tasks
+from umsrep.tasks.denoising import Denoising
+from umsrep.tasks.segmentation import Segmentation
+from umsrep.tasks.setup import build_model, build_sets, build_tasks, data_notes, make_head, make_task
 from umsrep.tasks.trainer import Report
 from umsrep.zoo import InputContract
 
@@ -120,7 +124,7 @@ def test_data_sets_with_different_annotations_join(tmp_path: Path) -> None:
     assert joined.annotated["size"].sum() == 16 - len(WITHOUT_LABEL)
     item = joined[20]
     assert isinstance(item, dict)
-    assert set(item) == {"index", "image", "noisy.denoising", "target.denoising", "target.size"}
+    assert set(item) == {"index", "image", "spacing", "bent", "noisy.denoising", "target.denoising", "target.size"}
 
 
 def test_the_listed_tasks_of_a_data_set_are_those_it_serves(tiny_data: Path, tmp_path: Path) -> None:
@@ -218,3 +222,66 @@ def test_torch_state_is_not_touched_by_reading_data(tiny_data: Path) -> None:
     before = torch.get_rng_state()
     train_set(tiny_data)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_licences_choose_the_rows_of_a_run_and_say_what_is_left_out(tmp_path: Path) -> None:
+    def licensed(records: Records) -> None:
+        for row, record in enumerate(records):
+            record["license"] = "CC BY-NC 4.0" if row % 3 == 0 else "CC BY 4.0"
+
+    folder = rewrite(write_tiny_data(tmp_path / "data"), licensed)
+    config = run_config([{"path": str(folder), "licenses": ["cc-by-4.0"]}], tmp_path / "run")
+    sets = build_sets(config, CONTRACT)
+    kept = [[row for _, row in some.items] for some in sets if some is not None]
+    assert kept == [[row for row in rows if row % 3] for rows in (range(16), range(16, 20), range(20, 24))]
+    assert data_notes(sets) == [f"{folder / 'metadata.csv'}: 8 of 24 rows left out for their license: CC BY-NC 4.0 (8)"]
+    other = run_config([{"path": str(folder), "licenses": ["cc-by-4.0"], "license_column": "site"}], tmp_path / "run")
+    with pytest.raises(InputError, match=r"no row with site 'cc-by-4\.0'; there are A \(12\), B \(12\)"):
+        build_sets(other, CONTRACT)
+    with pytest.raises(InputError, match="licenses is empty"):
+        run_config([{"path": str(folder), "licenses": []}], tmp_path / "run")
+
+
+def test_the_contract_of_a_new_encoder_and_lenient_come_from_the_configuration(tiny_data: Path) -> None:
+    rules = {
+        "percentiles": [1, 99],
+        "voi": False,
+        "photometric": "as-stored",
+        "colour": "exact",
+        "antialias": False,
+        "expected_range": [0, 255],
+    }
+    config = run_config(tiny_data, Path("unused"), encoder={"arch": ARCH, **rules}, lenient=True)
+    contract = build_model(config).encoder.contract
+    assert {key: contract.to_dict()[key] for key in rules} == rules
+    assert all(made is not None and made.lenient for made in build_sets(config, contract))
+    assert not train_set(tiny_data).lenient
+
+
+def test_objects_get_what_the_configuration_says() -> None:
+    denoising = make_task("d", TaskConfig("denoising", noise="poisson", level=[5.0, 20.0]))
+    assert isinstance(denoising, Denoising)
+    assert (denoising.noise, denoising.level) == ("poisson", (5.0, 20.0))
+    lungs = TaskConfig("segmentation", classes=["background", "lung"], decoder="fpn", share=False, loss="ce", class_weights=[1.0, 3.0])
+    task, head = make_task("l", lungs), make_head(lungs)
+    assert isinstance(task, Segmentation)
+    assert isinstance(head, SegmentationHead)
+    assert (task.classes, task.class_weights) == (("background", "lung"), (1.0, 3.0))
+    assert (head.decoder_name, head.share, head.classes) == ("fpn", False, ("background", "lung"))
+    findings = TaskConfig("classification", classes=["a", "b", "c"], multi_label=True, dropout=0.4, specificity=0.8)
+    task2, head2 = make_task("f", findings), make_head(findings)
+    assert isinstance(task2, Classification)
+    assert isinstance(head2, ClassificationHead)
+    assert (task2.multi_label, task2.specificity) == (True, 0.8)
+    assert (head2.multi_label, head2.dropout) == (True, 0.4)
+    narrow = make_head(TaskConfig("denoising", width=16, depth=3))
+    assert isinstance(narrow, DenoisingHead)
+    assert (narrow.width, narrow.depth) == (16, 3)
+
+
+def test_balanced_weights_are_put_in_and_only_for_classification() -> None:
+    task = make_task("y", TaskConfig("classification", classes=["a", "b"], class_weights="balanced"), [0.5, 1.5])
+    assert isinstance(task, Classification)
+    assert task.class_weights == (0.5, 1.5)
+    with pytest.raises(InputError, match=r"tasks\.m\.class_weights: balanced is for classification"):
+        make_task("m", TaskConfig("segmentation", classes=["a", "b"], class_weights="balanced"))

@@ -23,7 +23,8 @@ from tests.tiny import write_tiny_data
 from umsrep.errors import InputError
 from umsrep.tasks import checkpoint, pictures
 from umsrep.tasks import trainer as trainer_module
-from umsrep.tasks.config import FineTuneConfig, load_config
+from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.config_file import load_config
 from umsrep.tasks.evaluate import evaluate
 from umsrep.tasks.interruption import Interrupted
 from umsrep.tasks.model import MultiTaskModel
@@ -409,7 +410,12 @@ def test_a_run_stopped_by_a_signal_goes_on_in_the_middle_of_an_epoch(changes: di
     resumed = Trainer(config, resume=True)
     read: list[int] = []
     item = resumed.train_set._item
-    resumed.train_set._item = lambda index: (read.append(index), item(index))[1]  # type: ignore[method-assign]
+
+    def counted(index: int) -> dict[str, Any]:
+        read.append(index)
+        return item(index)
+
+    resumed.train_set._item = counted  # type: ignore[method-assign]
     report = resumed.run()
     assert len(read) == 8 + 16, "images of steps that are done are not read again"
     assert not changed(stored(whole.model), stored(report.model))
@@ -472,6 +478,28 @@ def test_resuming_a_finished_run_trains_no_more(tiny_data: Path, tmp_path: Path)
     assert plain(dataclasses.asdict(again)) == plain(dataclasses.asdict(first))
     assert not changed(before, stored(again.model))
     assert len(entries(first.output)) == 1
+
+
+def test_resuming_on_other_data_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    fit(run_config(folder, tmp_path / "run", epochs=1))
+    moved = folder.rename(tmp_path / "moved")
+    assert fit(run_config(moved, tmp_path / "run", epochs=1), resume=True).epoch == 1
+    rewrite(moved, lambda records: records[:-1])
+    with pytest.raises(InputError, match=r"the data sets \(.*moved\) are not what this run began with"):
+        fit(run_config(moved, tmp_path / "run", epochs=2), resume=True)
+
+
+def test_what_a_licence_left_out_is_said_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    rewrite(folder, lambda records: [{**r, "license": "CC BY" if k % 3 else "CC BY-NC"} for k, r in enumerate(records)])
+    report = fit(run_config([{"path": str(folder), "licenses": ["CC BY"]}], tmp_path / "run", epochs=1))
+    environment = json.loads((report.output / "environment.json").read_text())
+    (note,) = environment["data_notes"]
+    assert "8" in note
+    assert note in capsys.readouterr().err
+    assert environment["seed"] == 0
+    assert list(environment["data"]) == [str(folder)]
 
 
 def test_resuming_with_other_heads_is_refused(tiny_data: Path, tmp_path: Path) -> None:

@@ -1,231 +1,31 @@
-"""Model folders: what is written, what is refused, and what a missing network says. Real HTTP is tested with publishing."""
+"""Loading from the Hub over real HTTP, from a server on 127.0.0.1 that can fail in every way; and names that never reach it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+import dataclasses
 import pickle
-import resource
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from huggingface_hub.constants import HF_HUB_OFFLINE
-from safetensors.torch import load_file, save_file
 
-from tests.conformance import images, perturb
+from tests.conformance import perturb
+from tests.hub_server import Fault, HubServer, User, serving
+from tests.hub_user import HubUser, digest_of
 from umsrep.errors import InputError
+from umsrep.heads import ClassificationHead
+from umsrep.tasks.model import MultiTaskModel
 from umsrep.zoo import PRESETS, Encoder, InputContract, Preset, hub
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {"README.md", "config.json", "model.safetensors"}
-
-
-@pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    """A small encoder, 1 channel, not to be changed."""
-    encoder = Encoder.create("convnextv2_atto", contract=InputContract(size=64), modality="us")
-    perturb(encoder)
-    return encoder.eval()
-
-
-@pytest.fixture(scope="module")
-def saved(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its folder, not to be changed."""
-    return encoder.save_pretrained(tmp_path_factory.mktemp("hub") / "my model - 1")
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    """A copy of the folder to damage."""
-    return Path(shutil.copytree(saved, tmp_path / "copy"))
 
 
 def one_line(caught: pytest.ExceptionInfo[InputError]) -> bool:
     """Whether the message is one line."""
     return "\n" not in str(caught.value)
-
-
-# ---- writing -----------------------------------------------------------------------------------------------------------
-def test_folder_holds_the_three_files_and_true_checksums(saved: Path) -> None:
-    assert {p.name for p in saved.iterdir()} == FILES
-    config = hub.read_config(saved)
-    assert config["umsrep"]["sha256"] == {hub.ENCODER_FILE: hashlib.sha256((saved / hub.ENCODER_FILE).read_bytes()).hexdigest()}
-    assert next(iter(config["umsrep"])) == "schema_version"
-
-
-def test_saving_twice_gives_the_same_bytes(encoder: Encoder, saved: Path, tmp_path: Path) -> None:
-    again = encoder.save_pretrained(tmp_path / saved.name)
-    for name in FILES:
-        assert (again / name).read_bytes() == (saved / name).read_bytes(), name
-
-
-def test_saving_makes_parents_and_replaces_an_older_model(folder: Path, tmp_path: Path) -> None:
-    other = Encoder.create("resnet18", contract=InputContract())
-    assert {p.name for p in other.save_pretrained(tmp_path / "a" / "b").iterdir()} == FILES
-    (folder / "notes.txt").write_text("kept", encoding="utf-8")
-    other.save_pretrained(folder, card="# mine\n")
-    assert {p.name for p in folder.iterdir()} == {*FILES, "notes.txt"}
-    assert (folder / "README.md").read_text(encoding="utf-8") == "# mine\n"
-    assert Encoder.from_pretrained(folder).arch == "resnet18"
-
-
-def test_an_encoder_saved_over_a_model_removes_its_heads(encoder: Encoder, tmp_path: Path) -> None:
-    config = encoder.config()
-    config["umsrep"]["heads"] = {"lungs": {"kind": "segmentation", "args": {"classes": ["lung"]}}}
-    files = {hub.ENCODER_FILE: encoder.model.state_dict(), hub.HEADS_FILE: {"a": torch.ones(2)}}
-    hub.write_folder(tmp_path, config, files)
-    assert set(hub.read_config(tmp_path)["umsrep"]["sha256"]) == {hub.ENCODER_FILE, hub.HEADS_FILE}
-    assert torch.equal(hub.read_folder_tensors(tmp_path, hub.HEADS_FILE, hub.read_config(tmp_path))["a"], torch.ones(2))
-    encoder.save_pretrained(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == FILES
-    assert set(hub.read_config(tmp_path)["umsrep"]["sha256"]) == {hub.ENCODER_FILE}
-
-
-def test_a_full_disk_leaves_the_old_model_whole(encoder: Encoder, folder: Path) -> None:
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    larger = Encoder.create("resnet18", contract=InputContract())
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, hard))  # resnet18 needs 45 MB: the write fails half way
-    try:
-        with pytest.raises(InputError, match="cannot write the model folder") as caught:
-            larger.save_pretrained(folder)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert one_line(caught)
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    x_BCHW = images(encoder)
-    with torch.no_grad():
-        assert torch.equal(Encoder.from_pretrained(folder).embed(x_BCHW), encoder.embed(x_BCHW))
-
-
-def test_a_file_in_the_way_of_the_folder(encoder: Encoder, tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match="taken: cannot write the model folder"):
-        encoder.save_pretrained(tmp_path / "taken")
-
-
-def test_half_keeps_integers_vectors_and_norms() -> None:
-    tensors = {
-        "conv.weight": torch.randn(2, 1, 3, 3),
-        "conv.bias": torch.randn(2),
-        "norm.weight": torch.randn(2, 2),  # a norm is told by its running statistics, whatever its shape
-        "norm.running_mean": torch.randn(2, 2),
-        "table": torch.arange(4).reshape(2, 2),
-    }
-    kinds = {k: hub._halve(k, v, tensors).dtype for k, v in tensors.items()}
-    assert kinds.pop("conv.weight") == torch.float16
-    assert kinds.pop("table") == torch.int64
-    assert set(kinds.values()) == {torch.float32}
-
-
-# ---- config.json -------------------------------------------------------------------------------------------------------
-def _set(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    def change(config: dict[str, Any]) -> None:
-        for key in keys[:-1]:
-            config = config[key]
-        config[keys[-1]] = value
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (_set("umsrep", value=None), "no 'umsrep' block"),
-        (_set("umsrep", "schema_version", value=2), r"schema_version 2 is newer than this umsrep reads \(1\); upgrade umsrep"),
-        (_set("umsrep", "schema_version", value="1"), "schema_version must be a whole number"),
-        (_set("umsrep", "schema_version", value=0), "schema_version must be a whole number"),
-        (_set("umsrep", "contract", value=None), r"umsrep\.contract is missing"),
-        (_set("umsrep", "heads", value=[]), r"umsrep\.heads is missing"),
-        (_set("umsrep", "sha256", value={}), "no sha256 for model.safetensors"),
-        (_set("umsrep", "sha256", "model.safetensors", value=5), "sha256"),
-        (_set("umsrep", "contract", "chanels", value=1), "unknown key 'chanels'; did you mean 'channels'"),
-        (_set("umsrep", "contract", "channels", value="1"), "contract: channels"),
-        (_set("umsrep", "contract", "mean", value="0.5"), "contract: mean"),
-        (_set("architecture", value="convnextv2_ato"), "unknown arch 'convnextv2_ato'; did you mean .*'convnextv2_atto'"),
-        (_set("architecture", value="hf-hub:someone/model"), "architecture must be a plain timm name"),
-        (_set("architecture", value="local-dir:/tmp"), "architecture must be a plain timm name"),
-        (_set("architecture", value="/tmp/model"), "architecture must be a plain timm name"),
-        (_set("architecture", value=None), "architecture must be a plain timm name"),
-        (_set("architecture", value="resnet18"), "model.safetensors: weights do not fit resnet18: .*missing"),
-        (_set("model_args", value={"colour": "red"}), "cannot be built"),
-        (_set("model_args", value=["depths"]), "cannot be built|model_args"),
-        (_set("model_args", value={"features_only": True}), "features_only"),
-    ],
-)
-def test_a_wrong_config_is_one_line(folder: Path, change: Callable[[dict[str, Any]], None], message: str) -> None:
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    change(config)
-    path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(InputError, match=message) as caught:
-        Encoder.from_pretrained(folder)
-    assert one_line(caught)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"architecture: resnet18"])
-def test_config_that_is_no_json(folder: Path, content: bytes) -> None:
-    (folder / "config.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"config\.json: not valid JSON") as caught:
-        Encoder.from_pretrained(folder)
-    assert one_line(caught)
-
-
-@pytest.mark.parametrize("content", ["[]", "3", '"text"', "{}"])
-def test_config_that_is_json_of_something_else(folder: Path, content: str) -> None:
-    (folder / "config.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match="no 'umsrep' block"):
-        Encoder.from_pretrained(folder)
-
-
-def test_a_checkpoint_named_by_config_is_never_opened(folder: Path) -> None:
-    state = load_file(folder / "model.safetensors")
-    torch.save(state, folder / "pickled.pth")  # harmless, but a pickle: it must not be read at all
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["model_args"] = {"checkpoint_path": str(folder / "pickled.pth")}
-    path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(InputError, match="checkpoint_path"):
-        Encoder.from_pretrained(folder)
-
-
-# ---- weights -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("position", [-1, 5_000_000])
-def test_one_changed_byte_is_found_and_the_file_named(folder: Path, position: int) -> None:
-    path = folder / "model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[position] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"model\.safetensors: damaged: sha256 [0-9a-f]{12}\.\.\., but config\.json says"):
-        Encoder.from_pretrained(folder)
-
-
-def test_weights_of_the_right_checksum_but_another_model(folder: Path) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    tensors["stem.0.weight"] = tensors["stem.0.weight"].repeat(1, 2, 1, 1)
-    save_file(tensors, folder / "model.safetensors")
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config["umsrep"]["sha256"]["model.safetensors"] = hub.sha256(folder / "model.safetensors")
-    path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(InputError, match=r"model\.safetensors: stem\.0\.weight has shape \(40, 2, 4, 4\)"):
-        Encoder.from_pretrained(folder)
-
-
-def test_missing_files_are_named(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(InputError, match=r"model\.safetensors: no such weights file"):
-        Encoder.from_pretrained(folder)
-    (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"config\.json: no such file"):
-        Encoder.from_pretrained(folder)
 
 
 class _Trap:
@@ -238,20 +38,10 @@ class _Trap:
         return (Path.touch, (self.path,))
 
 
-@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w.safetensors"])
-def test_a_pickle_is_refused_and_never_run(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(pickle.dumps(_Trap(tmp_path / "ran")))
-    with pytest.raises(InputError, match=name) as caught:
-        hub.read_tensors(tmp_path / name)
-    assert one_line(caught)
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("length", [0, 4, 8, 1000])
-def test_truncated_safetensors(saved: Path, tmp_path: Path, length: int) -> None:
-    (tmp_path / "w.safetensors").write_bytes((saved / "model.safetensors").read_bytes()[:length])
-    with pytest.raises(InputError, match="damaged safetensors file"):
-        hub.read_tensors(tmp_path / "w.safetensors")
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A model folder."""
+    return Encoder.create("test_resnet", contract=InputContract()).save_pretrained(tmp_path / "saved")
 
 
 # ---- names -------------------------------------------------------------------------------------------------------------
@@ -274,6 +64,15 @@ def test_an_absent_folder_never_asks_the_hub(name: str) -> None:
     assert one_line(caught)
 
 
+def test_a_pickle_is_not_opened_through_timm_either(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architecture": "test_resnet", "num_classes": 0}', encoding="utf-8")
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(_Trap(tmp_path / "ran")))
+    with pytest.raises(InputError, match=r"holds no safetensors: 'pytorch_model.bin' is a pickle") as caught:
+        Encoder.create(f"local-dir:{tmp_path}", contract=InputContract())
+    assert one_line(caught)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_home_is_expanded(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(saved.parent))
     assert hub.resolve(f"~/{saved.name}") == saved
@@ -291,56 +90,293 @@ def test_an_impossible_repository_name(name: str) -> None:
     assert one_line(caught)
 
 
-def test_local_files_only_says_that_it_is_not_cached(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'org/model' is not in the cache") as caught:
-        Encoder.from_pretrained("org/model", local_files_only=True, cache_dir=tmp_path)
-    assert one_line(caught)
+# ---- over HTTP ---------------------------------------------------------------------------------------------------------
+STORE = r"GET /storage/.*"
 
 
-def _messages(folder: Path) -> list[str]:
-    """What each call that needs the network says."""
-    said = []
-    for call in (
-        lambda: hub.resolve("org/model"),
-        lambda: hub.push(folder, "org/model"),
-        lambda: hub.push(folder, "org/model", token="hf_wrong", private=True),
-    ):
-        with pytest.raises(InputError) as caught:
-            call()
-        said.append(str(caught.value))
-    return said
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    """A Hub with one member of org and one stranger."""
+    with serving(tmp_path_factory.mktemp("server")) as server:
+        server.users = {"hf_member": User("mia", namespaces=("org",)), "hf_stranger": User("sam")}
+        yield server
 
 
-def _check_network_messages(said: list[str]) -> None:
-    assert len(said) == 3
-    assert not any("\n" in line for line in said)
-    assert said[0].startswith("'org/model' is not in the cache and the Hub cannot be reached")
-    for line in said[1:]:
-        assert line.startswith("'org/model' could not be published: ")
-        assert len(line) > len("'org/model' could not be published: ") + 10
+@pytest.fixture(scope="module")
+def user(server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubUser]:
+    """Somebody without a token of their own."""
+    user = HubUser(server.url, tmp_path_factory.mktemp("home"))
+    yield user
+    user.close()
 
 
-@pytest.mark.skipif(not HF_HUB_OFFLINE, reason="HF_HUB_OFFLINE=0 was asked for")
-def test_offline_mode_says_so_in_one_line(saved: Path) -> None:
-    _check_network_messages(_messages(saved))
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model with a head, about 1.6 MB."""
+    encoder = Encoder.create("test_resnet", contract=InputContract(channels=1, size=32))
+    model = MultiTaskModel(encoder, {"finding": ClassificationHead(["normal", "abnormal"])})
+    perturb(model)
+    return model.save_pretrained(tmp_path_factory.mktemp("model") / "model")
 
 
-def test_an_unreachable_hub_says_so_in_one_line(saved: Path, tmp_path: Path) -> None:
-    # A new process: huggingface_hub reads its settings once. Nothing listens on port 9 of this machine.
-    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
-    environment.pop("HF_TOKEN", None)
-    code = "import json, sys, pathlib; from tests.zoo.test_hub import _messages; print(json.dumps(_messages(pathlib.Path(sys.argv[1]))))"
-    command = [sys.executable, "-c", code, str(saved)]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    _check_network_messages(json.loads(done.stdout.splitlines()[-1]))
+@pytest.fixture(scope="module")
+def right(model_folder: Path) -> str:
+    """The digest of its encoder."""
+    return digest_of(Encoder.from_pretrained(model_folder))
 
 
-def test_push_checks_the_folder_before_anything_else(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"config\.json: no such file"):
-        hub.push(tmp_path, "org/model")
+@pytest.fixture
+def repo(server: HubServer, model_folder: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A repository of this test's own that holds the model."""
+    repo_id = "org/" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+    server.publish(repo_id, model_folder)
+    server.faults.clear()
+    yield repo_id
+    server.faults.clear()
 
 
-def test_push_with_an_impossible_name(encoder: Encoder) -> None:
-    with pytest.raises(InputError, match="org/model with spaces"):
-        encoder.push_to_hub("org/model with spaces")
+def test_branch_tag_and_commit_load_their_own_files(
+    user: HubUser, server: HubServer, repo: str, model_folder: Path, right: str, tmp_path: Path
+) -> None:
+    first = server.repos[repo].branches["main"]
+    server.repos[repo].tags["v1"] = first
+    other = Encoder.create("test_resnet", contract=InputContract(channels=1, size=32))
+    perturb(other)
+    second = server.publish(repo, other.save_pretrained(tmp_path / "other"))
+    server.publish(repo, model_folder, branch="with/slash")
+    found = {r: user.ask("Encoder", repo, revision=r, cache_dir=tmp_path)["digest"] for r in (None, "v1", first, second, "with/slash")}
+    assert found == {None: digest_of(other), "v1": right, first: right, second: digest_of(other), "with/slash": right}
+    for revision, digest in found.items():  # and offline the same
+        assert user.ask("Encoder", repo, revision=revision, cache_dir=tmp_path, local_files_only=True)["digest"] == digest
+
+
+def test_a_model_with_heads_and_its_folder(user: HubUser, repo: str, model_folder: Path, tmp_path: Path) -> None:
+    assert user.ask("MultiTaskModel", repo, cache_dir=tmp_path)["digest"] == digest_of(MultiTaskModel.from_pretrained(model_folder))
+    folder = Path(user.ask("resolve", repo, cache_dir=tmp_path)["folder"])
+    for file in ("config.json", "model.safetensors", "heads.safetensors"):
+        assert (folder / file).read_bytes() == (model_folder / file).read_bytes()
+
+
+def test_warm_loading_asks_once_and_a_commit_never(user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    user.ask("Encoder", repo, cache_dir=tmp_path)
+    before = len(server.log)
+    assert user.ask("Encoder", repo, cache_dir=tmp_path)["digest"] == right
+    assert server.log[before:] == [f"HEAD /{repo}/resolve/main/config.json"]
+    user.ask("Encoder", repo, cache_dir=tmp_path, revision=server.repos[repo].branches["main"])
+    user.ask("Encoder", repo, cache_dir=tmp_path, local_files_only=True)
+    assert len(server.log) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (None, "is not on the Hub, or is private or gated: pass token="),
+        ("hf_stranger", "is not on the Hub, or your token may not read it"),
+        ("hf_wrong", "HTTP 401: the token is wrong or expired"),
+        ("hf wrong\n", "token: empty, or with characters that no token has"),
+        ("", "token: empty, or with characters that no token has"),
+    ],
+)
+def test_private(user: HubUser, server: HubServer, repo: str, tmp_path: Path, token: str | None, message: str) -> None:
+    server.repos[repo].private = True
+    assert message in user.error("Encoder", repo, token=token, cache_dir=tmp_path)
+    server.repos[repo].private = False
+    user.ask("Encoder", repo, cache_dir=tmp_path)
+    server.repos[repo].private = True  # cached or not, who may not read it is told
+    assert message in user.error("Encoder", repo, token=token, cache_dir=tmp_path)
+
+
+def test_private_and_gated_with_the_right_token(user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    server.repos[repo].private = True
+    assert user.ask("Encoder", repo, token="hf_member", cache_dir=tmp_path)["digest"] == right
+    server.repos[repo].private, server.repos[repo].gated = False, True
+    assert f"'{repo}' is gated: ask for access on {server.url}/{repo}; pass token=" in user.error("Encoder", repo, cache_dir=tmp_path)
+    assert "your token has no access yet" in user.error("Encoder", repo, token="hf_stranger", cache_dir=tmp_path)
+    assert user.ask("Encoder", repo, token="hf_member", cache_dir=tmp_path)["digest"] == right
+
+
+def test_names_and_revisions_that_are_not_there(user: HubUser, server: HubServer, repo: str, tmp_path: Path) -> None:
+    message = user.error("Encoder", "org/ums-cxr-efficientnet-lite1", token="hf_member", cache_dir=tmp_path)
+    assert message.endswith("your token may not read it; did you mean 'ums-cxr-efficientnet-lite0'?")
+    server.repos[repo].tags["v1.0"] = server.repos[repo].branches["main"]
+    message = f"'{repo}' has no revision 'v1.1'; did you mean 'v1.0'?"
+    assert user.error("Encoder", repo, revision="v1.1", cache_dir=tmp_path) == message
+    assert "has no revision '" in user.error("Encoder", repo, revision="0" * 40, cache_dir=tmp_path)
+    assert "which has no revision 'v1'" in user.error("Encoder", "ums-cxr-efficientnet-lite0", revision="v1")
+    assert "is no valid name" in user.error("Encoder", "org/a--b..c")
+
+
+def test_repositories_that_hold_no_model(user: HubUser, server: HubServer, model_folder: Path, tmp_path: Path) -> None:
+    config = (model_folder / "config.json").read_bytes()
+    server.publish("org/pickled", {"config.json": config, "pytorch_model.bin": pickle.dumps(_Trap(tmp_path / "ran"))})
+    server.publish("org/old-pickle", {"pytorch_model.bin": b"x"})
+    for name in ("org/pickled", "org/old-pickle"):
+        message = user.error("Encoder", name, cache_dir=tmp_path)
+        assert "'pytorch_model.bin' is a pickle, which can run code when read: if you trust it, convert it: python -c" in message
+    assert not (tmp_path / "ran").exists()
+    server.publish("org/no-weights", {"config.json": config})
+    assert "'org/no-weights' has no file model.safetensors" in user.error("Encoder", "org/no-weights", cache_dir=tmp_path)
+    server.publish("org/of-timm", {"config.json": b'{"architecture": "resnet18"}', "model.safetensors": b""})
+    assert "no 'umsrep' block" in user.error("Encoder", "org/of-timm", cache_dir=tmp_path)
+    server.publish("org/empty", {"README.md": b""})
+    assert "it is no umsrep model (load timm's with Encoder.create(" in user.error("Encoder", "org/empty", cache_dir=tmp_path)
+
+
+def test_not_cached_and_not_allowed_to_ask(user: HubUser, repo: str, tmp_path: Path) -> None:
+    message = f"'{repo}' is not in the cache {tmp_path} (config.json is missing) and local_files_only=True forbids the network"
+    assert message in user.error("Encoder", repo, cache_dir=tmp_path, local_files_only=True)
+
+
+PASSING = {
+    "reset at the first byte": [Fault(STORE, "reset", 0)],
+    "reset in the middle": [Fault(STORE, "reset", 200_000)],
+    "reset again and again": [Fault(STORE, "reset", n) for n in (1, 65_536, 1_000_000)],
+    "reset while asking": [Fault("HEAD .*model.safetensors", "reset"), Fault("HEAD .*config.json", "reset")],
+    "reset in config.json": [Fault("GET .*config.json", "reset", 20)],
+    "dropped in the middle": [Fault(STORE, "drop", 300_000)],
+    "dropped at the last byte": [Fault(STORE, "drop", -1)],
+    "503 twice for every request": [Fault(f"{m} .*{f}", "status", times=2) for m in ("HEAD", "GET") for f in ("config", "model")],
+    "503 from the storage": [Fault(STORE, "status", times=3)],
+    "stalled once": [Fault(STORE, "stall", 400_000)],
+    "wrong length once": [Fault(STORE, "short", 1000)],
+    "one bit of the weights once": [Fault(STORE, "corrupt", 500_000)],
+    "one bit of the header once": [Fault(STORE, "corrupt", 12)],
+    "one digit of config.json once": [Fault("GET .*config.json", "corrupt", 200)],
+}
+
+
+@pytest.mark.parametrize("faults", PASSING.values(), ids=PASSING.keys())
+def test_a_fault_that_passes_gives_the_right_tensors(
+    user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path, faults: list[Fault]
+) -> None:
+    server.faults[:] = [dataclasses.replace(fault) for fault in faults]
+    answer = user.ask("Encoder", repo, cache_dir=tmp_path)
+    assert answer.get("digest") == right, answer
+    assert any(fault.times == 0 for fault in server.faults)  # it struck
+    server.faults.clear()
+    assert user.ask("Encoder", repo, cache_dir=tmp_path, local_files_only=True)["digest"] == right
+
+
+LASTING = {
+    "reset": ([Fault(STORE, "reset", 1000, times=99)], r"the connection to .* broke \(.*\); try again"),
+    "503": ([Fault(STORE, "status", times=99)], "HTTP 503: the server is ill: try again later"),
+    "503 at once": ([Fault("HEAD", "status", times=99)], "HTTP 503: the server is ill: try again later"),
+    "wrong length": ([Fault(STORE, "short", 1000, times=99)], "a file came with the wrong length, again and again"),
+    "silence": ([Fault("HEAD", "mute", times=99)], "did not answer in time; try again, or raise HF_HUB_DOWNLOAD_TIMEOUT"),
+    "weights": ([Fault(STORE, "corrupt", -9, times=99)], r"model\.safetensors: damaged: .* a second download was damaged too"),
+    "config.json": ([Fault("GET .*config.json", "corrupt", 300, times=99)], r"config\.json: damaged, and so was a second download"),
+}
+
+
+@pytest.mark.parametrize(("faults", "message"), LASTING.values(), ids=LASTING.keys())
+def test_a_fault_that_stays_is_one_line_and_leaves_nothing_wrong_behind(
+    user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path, faults: list[Fault], message: str
+) -> None:
+    server.faults[:] = [dataclasses.replace(fault) for fault in faults]
+    assert re.search(message, user.error("Encoder", repo, cache_dir=tmp_path))
+    if "corrupt" in {fault.kind for fault in faults}:  # what is damaged in the cache never loads
+        assert "damaged in the cache" in user.error("Encoder", repo, cache_dir=tmp_path, local_files_only=True)
+    server.faults.clear()
+    assert user.ask("Encoder", repo, cache_dir=tmp_path)["digest"] == right
+
+
+@pytest.mark.slow  # the client tries seven times
+def test_a_body_that_stalls_for_ever_ends(user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    server.faults[:] = [Fault(STORE, "stall", 0, times=99)]
+    answer = user.ask("Encoder", repo, cache_dir=tmp_path)
+    assert "did not answer in time" in answer["error"]
+    assert answer["seconds"] < 20  # the limit is one second
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_what_rots_in_the_cache_is_repaired(user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path, file: str) -> None:
+    folder = Path(user.ask("resolve", repo, cache_dir=tmp_path)["folder"])
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / file).resolve().write_bytes(content)
+    message = user.error("Encoder", repo, cache_dir=tmp_path, local_files_only=True)
+    assert message == f"'{repo}': {file} is damaged in the cache; load it once with the network, which repairs it"
+    if file == "model.safetensors":
+        checks = user.ask("verify", repo, cache_dir=tmp_path)["files"]
+        assert [(check[0], check[3]) for check in checks] == [("model.safetensors", False), ("heads.safetensors", True)]
+    assert user.ask("Encoder", repo, cache_dir=tmp_path)["digest"] == right
+    assert all(ok for *_, ok in user.ask("verify", repo, cache_dir=tmp_path, local_files_only=True)["files"])
+
+
+def test_a_dead_server_is_told_and_the_cache_serves(user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    user.ask("Encoder", repo, cache_dir=tmp_path)
+    server.faults[:] = [Fault("", "status", times=99)]
+    answer = user.ask("Encoder", repo, cache_dir=tmp_path)
+    assert answer["digest"] == right
+    assert re.search(r"could not be downloaded: HTTP 503.*; using commit [0-9a-f]{40} from the cache", answer["warnings"][0])
+
+
+def test_a_full_disk(user: HubUser, repo: str, right: str, tmp_path: Path) -> None:
+    message = user.error("Encoder", repo, cache_dir=tmp_path, limit=500_000)
+    assert message == (
+        f"'{repo}' could not be downloaded: no space left in {tmp_path}; make room, or choose another place with cache_dir=... or HF_HOME"
+    )
+    assert user.ask("Encoder", repo, cache_dir=tmp_path)["digest"] == right
+
+
+def test_killed_while_downloading_then_loaded(user: HubUser, server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    server.faults[:] = [Fault(STORE, "stall", 700_000)]
+    victim = HubUser(server.url, tmp_path / "home", HF_HUB_DOWNLOAD_TIMEOUT="60")
+    victim.send("Encoder", repo, cache_dir=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (parts := list(tmp_path.rglob("*.incomplete"))) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    victim.close()
+    assert parts[0].is_file()
+    assert user.ask("Encoder", repo, cache_dir=tmp_path)["digest"] == right
+
+
+@pytest.mark.slow  # two processes start
+def test_two_processes_and_one_cold_cache(server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    both = [HubUser(server.url, tmp_path / "home") for _ in range(2)]
+    for one in both:
+        one.send("Encoder", repo, cache_dir=tmp_path)
+    assert [one.answer()["digest"] for one in both] == [right, right]
+    for one in both:
+        one.close()
+
+
+@pytest.mark.slow  # 40 downloads
+def test_reset_or_dropped_at_any_byte(user: HubUser, server: HubServer, repo: str, right: str, model_folder: Path, tmp_path: Path) -> None:
+    size = (model_folder / "model.safetensors").stat().st_size
+    generator = random.Random(4)
+    for number in range(40):
+        count = generator.randint(1, 3)
+        cuts = sorted(generator.randrange(size) for _ in range(count))
+        server.faults[:] = [Fault(STORE, generator.choice(("reset", "drop")), cut) for cut in cuts]
+        assert user.ask("Encoder", repo, cache_dir=tmp_path / str(number))["digest"] == right, cuts
+
+
+@pytest.mark.slow  # three processes start
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "and HF_HUB_OFFLINE forbids the network"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 cannot be reached"),
+        ({"HTTP_PROXY": "http://127.0.0.1:9"}, "check the network, HF_ENDPOINT and proxy settings|the proxy failed"),
+        ({"HF_ENDPOINT": "nonsense"}, "HF_ENDPOINT"),
+    ],
+    ids=["offline", "dead", "proxy", "nonsense"],
+)
+def test_settings_of_the_environment(server: HubServer, repo: str, tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    user = HubUser(server.url, tmp_path, **settings)
+    try:
+        assert re.search(message, user.error("Encoder", repo))
+    finally:
+        user.close()
+
+
+@pytest.mark.slow  # a process starts
+def test_token_and_cache_from_the_environment(server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    server.repos[repo].private = True
+    user = HubUser(server.url, tmp_path, HF_TOKEN="hf_member")
+    assert user.ask("Encoder", repo)["digest"] == right
+    user.close()
+    user = HubUser("http://127.0.0.1:9", tmp_path, HF_HUB_OFFLINE="1")
+    assert user.ask("Encoder", repo)["digest"] == right
+    user.close()

@@ -15,7 +15,9 @@ from PIL import Image
 
 from umsrep.errors import InputError
 from umsrep.zoo import InputContract
+from umsrep.zoo.input_contract import ContractError, ContractWarning
 
+ROOT = Path(__file__).resolve().parents[2]
 UNIT = InputContract(mean=0.0, std=1.0)
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOUR = np.random.default_rng(3).integers(0, 256, (16, 20, 3), dtype=np.uint8)
@@ -217,7 +219,7 @@ def test_pixels_that_are_no_numbers(value: float, tmp_path: Path) -> None:
     array = np.zeros((8, 8), dtype=np.float32)
     array[3, 4] = value
     np.save(tmp_path / "a.npy", array)
-    refuses(UNIT, tmp_path / "a.npy", r"a\.npy: NaN or infinite pixels")
+    refuses(UNIT, tmp_path / "a.npy", r"a\.npy: contract rule 'finite': NaN or infinite pixels")
     refuses(UNIT.replace(unit="HU", window=(-1000, 400)), array, "NaN or infinite pixels")
 
 
@@ -246,6 +248,21 @@ def test_stretch_is_antialiased() -> None:
     assert small.sub(0.5).abs()[..., 1:-1].max() < 0.02  # without antialiasing black and white stripes remain
     constant = contract.load(np.full((50, 13), 77, np.uint8))
     torch.testing.assert_close(constant, torch.full((1, 8, 16), 77 / 255), rtol=0, atol=1e-6)
+
+
+def test_antialias_is_a_rule_of_the_contract() -> None:
+    stripes = np.tile(np.array([0, 0, 0, 255], dtype=np.uint8), (32, 16))
+    rough = UNIT.replace(size=(8, 16), antialias=False).load(stripes)
+    smooth = UNIT.replace(size=(8, 16)).load(stripes)
+    assert not rough.any(), "one in four columns falls between the samples"
+    assert smooth[..., 1:-1].sub(0.25).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(("resize", "wanted"), [("stretch", (0.5, 3.0)), ("pad", (2.0, 3.0))])
+def test_spacing_follows_the_resize(resize: Any, wanted: tuple[float, float]) -> None:
+    contract = InputContract(size=(40, 20), resize=resize)
+    assert contract.fitted_spacing((0.5, 0.75), 40, 80) == pytest.approx(wanted)
+    assert InputContract().fitted_spacing((0.5, 0.75), 40, 80) == (0.5, 0.75)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +316,9 @@ def contracts(draw: st.DrawFn) -> InputContract:
     low = draw(st.integers(-2000, 2000))
     unit: Any = draw(st.sampled_from(["auto", "8-bit", "12-bit", "16-bit", "HU", "unit-interval"]))
     window = (float(low), low + draw(st.floats(1, 5000)))
+    rule: dict[str, Any] = {"window": window}
+    if unit != "HU":
+        rule = draw(st.sampled_from([{}, rule, {"percentiles": (draw(st.integers(0, 49)), draw(st.integers(50, 100)))}]))
     side = st.integers(8, 512)
     return InputContract(
         channels=channels,
@@ -307,7 +327,12 @@ def contracts(draw: st.DrawFn) -> InputContract:
         mean=draw(finite | st.tuples(*[finite] * channels)),
         std=draw(positive | st.tuples(*[positive] * channels)),
         resize=draw(st.sampled_from(["stretch", "pad"])),
-        window=window if unit == "HU" else draw(st.none() | st.just(window)),
+        voi=draw(st.booleans()),
+        photometric=draw(st.sampled_from(["monochrome2", "as-stored"])),
+        colour=draw(st.sampled_from(["convert", "exact"])),
+        antialias=draw(st.booleans()),
+        expected_range=draw(st.none() | st.just(window)),
+        **rule,
     )
 
 
@@ -320,22 +345,52 @@ def test_a_contract_survives_json_and_undoes_itself(contract: InputContract) -> 
     unit = torch.rand(2, contract.channels, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     torch.testing.assert_close(contract.denormalise(contract.normalise(unit)), unit)
     contract.check_range(contract.normalise(unit.float()))
+    lines = contract.describe()
+    assert len({line.partition(": ")[0] for line in lines}) == len(lines) == 7
+    low, high = contract.tensor_range
+    assert (low, high) == pytest.approx(
+        (float(contract.normalise(torch.zeros_like(unit)).min()), float(contract.normalise(torch.ones_like(unit)).max()))
+    )
+
+
+def test_a_contract_of_an_older_file_reads_with_the_defaults() -> None:
+    config = json.loads((ROOT / "zoo" / "weights" / "ums-cxr-efficientnet-lite0" / "config.json").read_text(encoding="utf-8"))
+    old = {key: config["umsrep"]["contract"][key] for key in ("channels", "size", "unit", "mean", "std", "resize", "window")}
+    assert InputContract.from_dict(old) == InputContract(size=128)
+
+
+def test_a_contract_in_words() -> None:
+    lines = InputContract(channels=3, size=(64, 32), unit="HU", window=(-1000, 400), mean=(0.1, 0.5, 0.9), std=0.5, resize="pad").describe()
+    assert lines[0] == "stored unit: HU; every other is refused"
+    assert "window -1000 to 400" in lines[1]
+    assert lines[-2] == ("size: 64 x 32 pixels (height x width), aspect kept, padded with 0 at the right and bottom, bilinear, antialiased")
+    assert lines[-1].endswith("so the tensor lies in -1.8 to 1.8")
 
 
 # ---- check_range -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (torch.zeros(2, 3, 8, 8), r"^row 7: 3 channels, but the contract says 1$"),
-        (torch.full((2, 1, 8, 8), torch.nan), r"^row 7: NaN or infinite pixels$"),
+        (torch.zeros(2, 3, 8, 8), r"^row 7: contract rule 'channels': 3 channels, but the contract says 1$"),
+        (torch.full((2, 1, 8, 8), torch.nan), r"^row 7: contract rule 'finite': NaN or infinite pixels$"),
         (torch.tensor([0.0, torch.inf]).reshape(1, 1, 1, 2), "NaN or infinite pixels"),
         (torch.full((2, 1, 8, 8), 255.0), r"values from 128 to 128 after undoing mean and std, .*; load images with contract\.load"),
         (torch.full((2, 1, 8, 8), -1.01), "values from -0.005"),
     ],
 )
 def test_check_range_says_what_is_wrong(batch: torch.Tensor, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ContractError, match=message):
         InputContract().check_range(batch, where="row 7")
+
+
+def test_check_range_bends_only_the_range() -> None:
+    contract = InputContract()
+    with pytest.warns(ContractWarning, match="contract rule 'range' bent: values outside"):
+        contract.check_range(torch.full((1, 1, 8, 8), 2.0), lenient=True)
+    for wrong, rule in ((torch.zeros(1, 3, 8, 8), "channels"), (torch.full((1, 1, 8, 8), torch.nan), "finite")):
+        with pytest.raises(ContractError) as caught:
+            contract.check_range(wrong, lenient=True)
+        assert caught.value.rule == rule
 
 
 def test_check_range_takes_what_load_gives() -> None:
@@ -369,6 +424,14 @@ def test_check_range_takes_what_load_gives() -> None:
         ({"window": (1,)}, "window"),
         ({"window": (float("nan"), 1.0)}, "low < high"),
         ({"window": (float("-inf"), 1.0)}, "window"),
+        ({"percentiles": (0, 101)}, "percentiles must lie in 0 to 100"),
+        ({"percentiles": (99, 1)}, "percentiles must be .* low < high"),
+        ({"percentiles": (1, 99), "window": (0, 10)}, "window and percentiles exclude each other"),
+        ({"expected_range": (5, 1)}, "expected_range must be .* low < high"),
+        ({"voi": 1}, "voi must be true or false"),
+        ({"antialias": "yes"}, "antialias must be true or false"),
+        ({"photometric": "monochrome"}, "unknown photometric 'monochrome'; did you mean 'monochrome2'"),
+        ({"colour": "exakt"}, "unknown colour 'exakt'; did you mean 'exact'"),
         ({"chanels": 1}, "unknown key 'chanels'; did you mean 'channels'"),
     ],
 )

@@ -6,19 +6,48 @@ import json
 from pathlib import Path
 
 from tests.tasks.cli.console import Capture, printed, refused
+from tests.tasks.runs import put, rewrite
 from tests.tiny import write_tiny_data
 from umsrep.tasks.cli import main
+from umsrep.tasks.config_file import load_config
 
 
 def test_inspect(tiny_data: Path, tmp_path: Path, capsys: Capture) -> None:
-    text = printed(capsys, "inspect", tiny_data)
+    text = printed(capsys, "inspect", tiny_data, "--no-encoder")
     assert "24 rows" in text
     assert "validation" in text
-    assert json.loads(printed(capsys, "inspect", tiny_data, "--json"))["rows"] == 24
+    assert "48x40 (24)" in text
+    assert json.loads(printed(capsys, "inspect", tiny_data, "--json", "--no-encoder"))["rows"] == 24
     folder = write_tiny_data(tmp_path / "data")
     (folder / "images" / "04.png").unlink()
-    assert main(["inspect", str(folder)]) == 2
+    assert main(["inspect", str(folder), "--no-encoder"]) == 2
     assert "row 6 (images/04.png)" in capsys.readouterr().err
-    assert main(["inspect", str(folder), "--json"]) == 2
+    assert main(["inspect", str(folder), "--json", "--no-encoder"]) == 2
     assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
     assert "no such data folder" in refused(capsys, "inspect", tmp_path / "absent")
+
+
+def test_inspect_writes_page_and_configuration(tiny_data: Path, tmp_path: Path, capsys: Capture) -> None:
+    page, config = tmp_path / "out" / "report.html", tmp_path / "out" / "run.yaml"
+    printed(capsys, "inspect", tiny_data, "--no-encoder", "--html", page, "--config-out", config)
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert set(load_config(config).tasks) == {"denoising", "segmentation", "classification"}
+    folder = write_tiny_data(tmp_path / "data")
+    for row in range(24):
+        rewrite(folder, put(row, "split", "test"))
+    line = refused(capsys, "inspect", folder, "--no-encoder", "--config-out", config)
+    assert "training needs rows in train and validation" in line
+
+
+def test_inspect_makes_a_manifest_of_twin_folders(tmp_path: Path, capsys: Capture) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    (folder / "metadata.csv").unlink()
+    report = json.loads(printed(capsys, "inspect", folder, "--write", "--no-encoder", "--json"))
+    assert (report["rows"], report["tasks"]["mask_file_name"]["rows"]) == (24, 21)
+    assert (folder / "metadata.csv").is_file()
+    assert report["note_kinds"][0] == "manifest written"
+    assert "exists already" in refused(capsys, "inspect", folder, "--write")
+
+
+def test_inspect_unknown_encoder(tiny_data: Path, capsys: Capture) -> None:
+    assert "neither a preset" in refused(capsys, "inspect", tiny_data, "--encoder", "ums-cxr")

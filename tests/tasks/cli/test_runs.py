@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.dicoms import write_dicom
 from tests.tasks.cli.console import Capture, printed, refused
 from tests.tasks.runs import TASKS, Records, put, rewrite, run_values
 from tests.tiny import write_tiny_data
@@ -131,6 +132,86 @@ def test_predict_writes_files_of_the_original_size(trained: Report, tiny_data: P
             if "denoising" in entry:
                 assert shape(out / entry["denoising"]["image"]) == size
             assert entry["size"]["label"] in ("small", "large")
+
+
+def test_lenient_says_each_bent_rule_in_one_line(trained: Report, tiny_data: Path, tmp_path: Path, capsys: Capture) -> None:
+    with Image.open(tiny_data / "images" / "00.png") as image:
+        deep = np.asarray(image).astype(np.uint16) * 16
+    pages = [Image.fromarray(deep) for _ in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "deep.png")
+    words: tuple[str | Path, ...] = ("predict", trained.model, tmp_path / "stack.tif", tmp_path / "deep.png", "--out", tmp_path / "out")
+    assert "3 frames; choose one with frame=0 ... 2" in refused(capsys, *words)
+    assert "stack.tif frame 0: contract rule 'unit': uint16 pixels" in refused(capsys, *words, "--frame", "0")
+    for _ in range(2):  # each command says it anew
+        assert main([str(w) for w in (*words, "--frame", "0", "--lenient", "--batch-size", "1")]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("umsrep: warning: contract rule 'unit' bent: undeclared depth, scaled by the smallest n-bit range")
+    folder = write_tiny_data(tmp_path / "data")
+    pages[0].save(folder / "images" / "20.png")
+    words = ("evaluate", trained.model, folder, "--workers", "0")
+    assert "row 22 (images/20.png): " in refused(capsys, *words)
+    assert main([str(w) for w in (*words, "--lenient")]) == 0
+    assert capsys.readouterr().err.count("umsrep: warning: contract rule 'unit' bent") == 1
+
+
+# ---- identity ------------------------------------------------------------------------------------------------------
+_IDENTITY = {
+    "PatientName": "Pimpernel^Scarlet",
+    "PatientID": "PID-8675309",
+    "PatientBirthDate": "19051103",
+    "InstitutionName": "Hospital Zwetschgenberg",
+    "ReferringPhysicianName": "Quackenbush^Horatio",
+    "StudyDate": "20240229",
+    "AccessionNumber": "ACC77123",
+    "StudyDescription": "Kopfschmerzthorax",
+}
+
+
+def test_no_identity_of_a_dicom_header_leaves_its_file(
+    tmp_path: Path, write: Callable[..., Path], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the pictures are drawn here
+    folder = write_tiny_data(tmp_path / "data")
+
+    def to_dicom(records: Records) -> None:
+        for record in records:
+            with Image.open(folder / record["file_name"]) as image:
+                pixels = np.asarray(image).astype(np.uint16) * 16
+            record["file_name"] = record["file_name"].replace(".png", ".dcm")
+            write_dicom(folder / record["file_name"], pixels, 12, PixelSpacing=["0.5", "0.5"], **_IDENTITY)
+
+    rewrite(folder, to_dicom)
+    words = [part.encode() for value in _IDENTITY.values() for part in value.split("^")]
+    planted = (folder / "images" / "00.dcm").read_bytes()
+    assert all(word in planted for word in words)
+    broken = tmp_path / "broken.dcm"
+    broken.write_bytes(planted[:-1000])
+    deep = tmp_path / "deep.dcm"
+    deep.write_bytes(planted)
+
+    assert main(["finetune", "--config", str(write(folder))]) == 0
+    model = tmp_path / "run" / "model"
+    commands = [
+        ["evaluate", model, folder, "--json", tmp_path / "metrics.json", "--workers", "0"],
+        ["predict", model, deep, "--out", tmp_path / "out", "--json"],
+        ["export", model, "--format", "torch", "--out", tmp_path / "model.pt2"],
+        ["card", model],
+        ["inspect", folder],
+    ]
+    for command in commands:
+        assert main([str(word) for word in command]) == 0
+    assert main(["predict", str(model), str(broken), "--out", str(tmp_path / "none")]) == 2
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
+    assert "hd95_mm" in (tmp_path / "metrics.json").read_text()
+    assert json.loads((tmp_path / "out" / "predictions.json").read_text())[0]["spacing_mm"] == [0.5, 0.5]
+    written = [path for name in ("run", "out", "metrics.json", "model.pt2") for path in [tmp_path / name, *(tmp_path / name).rglob("*")]]
+    contents = {str(path): path.read_bytes() for path in written if path.is_file()} | {"what was printed": said.encode()}
+    assert len(contents) > 12
+    for name, content in contents.items():
+        found = [word for word in words if word in content]
+        assert not found, f"{name} holds {found}"
 
 
 # ---- words that are none -------------------------------------------------------------------------------------------
@@ -265,7 +346,8 @@ def test_a_loss_that_turns_nan_is_one_line(
     real = Segmentation.loss
     monkeypatch.setattr(Segmentation, "loss", lambda self, output, target: real(self, output, target) * float("nan"))
     line = refused(capsys, "finetune", "--config", write(tiny_data))
-    assert "the loss of 'disc' is not finite in epoch 1, step 1 (batch with images/" in line
+    assert "the loss of 'disc' is not finite (batch with images/" in line
+    assert "in epoch 1, step 1; no checkpoint was written yet" in line
 
 
 def test_bad_models_and_images(trained: Report, tiny_data: Path, tmp_path: Path, capsys: Capture) -> None:

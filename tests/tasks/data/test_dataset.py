@@ -23,6 +23,7 @@ from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.task import Task
 from umsrep.zoo import InputContract
+from umsrep.zoo.input_contract import ContractError
 
 DISC = Segmentation(["background", "disc"])
 SIZE = Classification(["small", "large"])
@@ -67,7 +68,7 @@ def test_which_rows_serve_which_task(tiny_data: Path) -> None:
 def test_an_item_holds_image_noise_and_targets_in_their_units(tiny_data: Path) -> None:
     one = item(dataset(tiny_data, size=None), 0)
     pixels = np.asarray(Image.open(tiny_data / "images" / "00.png"))
-    assert set(one) == {"index", "image", "noisy.denoising", "target.denoising", "target.disc", "target.size"}
+    assert set(one) == {"index", "image", "spacing", "bent", "noisy.denoising", "target.denoising", "target.disc", "target.size"}
     np.testing.assert_allclose(one["image"][0].numpy(), pixels / 255 * 2 - 1, atol=1e-6)
     np.testing.assert_allclose(one["target.denoising"][0].numpy(), pixels / 255, atol=1e-6)
     noise = (one["noisy.denoising"] - one["image"]) / 2 * 255
@@ -77,7 +78,7 @@ def test_an_item_holds_image_noise_and_targets_in_their_units(tiny_data: Path) -
     assert (one["target.disc"][:, 0] == 255).all()
     assert int(one["target.size"]) == 0
     only_denoising = item(dataset(tiny_data), 14)
-    assert set(only_denoising) == {"index", "image", "noisy.denoising", "target.denoising"}
+    assert set(only_denoising) == {"index", "image", "spacing", "bent", "noisy.denoising", "target.denoising"}
 
 
 def test_items_are_those_of_seed_epoch_and_index(tiny_data: Path) -> None:
@@ -98,7 +99,7 @@ def test_items_do_not_depend_on_the_workers(tiny_data: Path) -> None:
     assert len(batches[0]) == 4
     for one, other in zip(*batches, strict=True):
         assert one.keys() == other.keys()
-        assert all(torch.equal(one[k], other[k]) for k in one)
+        assert all(np.array_equal(one[k], other[k], equal_nan=True) for k in one)
 
 
 def test_noise_is_added_to_the_augmented_image(tiny_data: Path) -> None:
@@ -311,3 +312,68 @@ def test_image_size_reads_headers_only(folder: Path) -> None:
     assert image_size(folder / "images" / "00.png") == (48, 40)
     assert image_size(folder / "metadata.csv") is None
     assert image_size(folder / "x.npy") is None
+
+
+# ---- the contract --------------------------------------------------------------------------------------------------
+def test_spacing_of_the_fitted_image(folder: Path) -> None:
+    def spaced(records: list[dict[str, str]]) -> None:
+        for number, record in enumerate(records):
+            record["pixel_spacing"] = ["", "0.5", "0.5\\0.25"][number % 3]
+
+    data = dataset(rewrite(folder, spaced))
+    batch = collate([data[i] for i in range(3)])
+    assert isinstance(batch, dict)
+    wanted = [[np.nan] * 2, [0.5 * 40 / 32, 0.5 * 48 / 32], [0.5 * 40 / 32, 0.25 * 48 / 32]]
+    np.testing.assert_allclose(batch["spacing"].numpy(), wanted)
+
+
+def test_a_row_of_a_file_of_several_frames(folder: Path) -> None:
+    pages = [Image.open(folder / "images" / f"{i:02d}.png") for i in range(3)]
+    pages[0].save(folder / "images" / "stack.tif", save_all=True, append_images=pages[1:])
+
+    def stacked(records: list[dict[str, str]]) -> None:
+        for number, record in enumerate(records):
+            record["frame"] = str(number) if number < 3 else ""
+            record["file_name"] = "images/stack.tif" if number < 3 else record["file_name"]
+
+    before = [item(dataset(folder), i)["image"] for i in range(4)]
+    data = dataset(rewrite(folder, stacked))
+    assert all(torch.equal(item(data, i)["image"], before[i]) for i in range(4))
+    data = dataset(rewrite(folder, put(1, "frame", "")))
+    assert "row 3 (images/stack.tif): " in refused(data, 1)
+    assert "3 frames; choose one with frame=0 ... 2" in refused(data, 1)
+
+
+def test_a_broken_rule_names_row_file_and_rule(folder: Path) -> None:
+    Image.fromarray(np.full((40, 48), 5000, np.uint16)).save(folder / "images" / "06.png")
+    data = dataset(folder)
+    text = refused(data, 6)
+    assert "metadata.csv row 8 (images/06.png): " in text
+    assert "contract rule 'unit': " in text
+    error = data[6]
+    assert isinstance(error, ContractError)
+    assert error.rule == "unit"
+    data.lenient = True
+    batch = collate([data[5], data[6], data[6]])
+    assert isinstance(batch, dict)
+    assert batch["bent"] == [
+        "contract rule 'unit' bent: undeclared depth, scaled by the smallest n-bit range that holds the image's maximum"
+    ]
+    assert float(batch["image"][1].max()) == pytest.approx(5000 / 8191 * 2 - 1)
+    whole = collate([data[5]])
+    assert isinstance(whole, dict)
+    assert "bent" not in whole
+
+
+def test_every_image_that_trains_is_checked_against_the_contract(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset(tiny_data, augment=Augment())
+    monkeypatch.setattr(Augment, "__call__", lambda self, image, masks, generator: (image * 300, masks))
+    error = data[2]
+    assert isinstance(error, ContractError)
+    assert "metadata.csv row 4 (images/02.png): contract rule 'range': values from" in str(error)
+
+
+def test_a_mask_of_another_size_than_an_image_whose_header_does_not_tell(folder: Path) -> None:
+    np.save(folder / "images" / "06.npy", np.zeros((40, 47), np.uint8))
+    data = dataset(rewrite(folder, put(6, "file_name", "images/06.npy")))
+    assert "mask_file_name '06.png' is 48x40 pixels, the image 47x40" in refused(data, 6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +117,110 @@ def test_images_in_memory(tmp_path: Path) -> None:
     arrays[1] = 9
     manifest = Manifest(tmp_path, tmp_path / "x.npz", {"file_name": ["train/0", "train/1"]}, [0, 1], arrays)
     assert np.array_equal(np.asarray(manifest.image(1)), arrays[1])
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "circle"])
+def test_a_link_may_not_lead_out_of_the_folder(kind: str, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.png").write_bytes(b"secret")
+    folder = write(tmp_path / "data", "file_name\nimages/x.png\n")
+    if kind == "file":
+        (folder / "images").mkdir()
+        (folder / "images" / "x.png").symlink_to(outside / "x.png")
+    elif kind == "folder":
+        (folder / "images").symlink_to(outside)
+    else:
+        (folder / "images").symlink_to(folder / "images")
+    with pytest.raises(InputError, match=r"row 2 \(images/x\.png\): .* (leads out of the data folder|is no usable path)"):
+        load_manifest(folder).image(0)
+
+
+def test_links_within_the_folder_and_a_linked_folder_are_followed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data", "file_name\na.png\nb.png\n")
+    (folder / "a.png").write_bytes(b"x")
+    (folder / "b.png").symlink_to("a.png")
+    (tmp_path / "alias").symlink_to(folder)
+    manifest = load_manifest(tmp_path / "alias")
+    assert manifest.image(0) == tmp_path / "alias" / "a.png"
+    assert manifest.image(1) == tmp_path / "alias" / "b.png"
+
+
+def test_a_file_that_comes_after_the_listing_is_found(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data", "file_name\na.png\nb.png\n")
+    (folder / "a.png").write_bytes(b"x")
+    manifest = load_manifest(folder)
+    assert manifest.image(0).name == "a.png"  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="no such file"):
+        manifest.image(1)
+    (folder / "b.png").write_bytes(b"x")
+    assert manifest.image(1) == folder / "b.png"
+
+
+def cells(tmp_path: Path, **columns: str) -> Manifest:
+    return Manifest(tmp_path, tmp_path / "t.csv", {"file_name": ["a"], **{k: [v] for k, v in columns.items()}}, [2])
+
+
+def test_frames(tmp_path: Path) -> None:
+    assert cells(tmp_path).frame(0) is None
+    assert [cells(tmp_path, frame=text).frame(0) for text in ("", "0", "15", "3.0")] == [None, 0, 15, 3]
+    for text in ("-1", "1.5", "x", "1e3", "\u0663"):
+        with pytest.raises(InputError, match=r"t\.csv row 2 \(a\): frame '.*' is no whole number from 0"):
+            cells(tmp_path, frame=text).frame(0)
+
+
+def test_spacings(tmp_path: Path) -> None:
+    assert cells(tmp_path).spacing(0) is None
+    assert [cells(tmp_path, pixel_spacing=text).spacing(0) for text in ("", "0.5", "0.139\\0.14")] == [None, (0.5, 0.5), (0.139, 0.14)]
+    for text in ("0", "-1", "nan", "inf", "x", "1\\2\\3", "1\\", "1,2"):
+        with pytest.raises(InputError, match=r"t\.csv row 2 \(a\): pixel_spacing '.*' is neither"):
+            cells(tmp_path, pixel_spacing=text).spacing(0)
+
+
+def test_licences_choose_rows(tmp_path: Path) -> None:
+    columns = {"file_name": list("abcd"), "license": ["CC BY 4.0", "CC BY-NC 4.0", "", "cc-by 4.0"]}
+    manifest = Manifest(tmp_path, tmp_path / "t.csv", columns, [2, 3, 4, 5])
+    kept, note = manifest.licensed(["CC-BY 4.0"])
+    assert kept == [0, 3]
+    assert note.endswith("2 of 4 rows left out for their license: (none) (1), CC BY-NC 4.0 (1)")
+    assert manifest.licensed(["CC BY 4.0", ""])[0] == [0, 2, 3]
+    with pytest.raises(InputError, match=r"no row with license 'CC0'; there are \(none\) \(1\), CC BY 4\.0 \(1\), CC BY-NC"):
+        manifest.licensed(["CC0"])
+    with pytest.raises(InputError, match=r"no column 'licence', which data\.licenses goes by; did you mean 'license'"):
+        manifest.licensed(["CC0"], "licence")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "licence", "rows"), [("us_lung", "license", "cc by 4.0", 320), ("cxr_external", "image_license", "CC BY", 1)]
+)
+def test_licences_of_real_sets(name: str, column: str, licence: str, rows: int, shared_data: Path) -> None:
+    kept, _ = load_manifest(shared_data / name).licensed([licence], column)
+    assert len(kept) == rows
+
+
+def test_a_pickled_manifest_leaves_listings_behind(tiny_data: Path) -> None:
+    manifest = load_manifest(tiny_data)
+    size = len(pickle.dumps(manifest))
+    manifest.image(0)
+    assert len(pickle.dumps(manifest)) == size
+    assert pickle.loads(pickle.dumps(manifest)).image(0) == manifest.image(0)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_open_in_seconds(tmp_path: Path) -> None:
+    names = [f"images/{i:06d}.png" for i in range(100_000)]
+    rest = ",train,1,2,3,4,5,6,7,8,9"
+    folder = write(
+        tmp_path / "d", "file_name,patient_id,split,a,b,c,d,e,f,g,h,i\n" + "".join(f"{n},p{k}{rest}\n" for k, n in enumerate(names))
+    )
+    (folder / "images").mkdir()
+    for name in names:
+        (folder / name).touch()
+    start = time.process_time()
+    manifest = load_manifest(folder)
+    manifest.check_patients()
+    assert manifest.rows("train") == list(range(100_000))
+    assert manifest.image(99_999) == folder / names[-1]
+    for row in range(len(manifest)):
+        manifest.image(row)
+    assert time.process_time() - start < 5
