@@ -3,7 +3,7 @@
     python benchmarks/study_cxr.py --data DIR --runs DIR --out docs/study_cxr.json [--classical-only]
 
 ``--data`` holds cxr_guangzhou and cxr_external; ``--runs`` the run folders of ``umsrep finetune``: joint, single-denoising,
-single-lungs, single-pneumonia (those that are missing are named and left out). Heads are called denoising, lungs, pneumonia.
+single-lungs, single-pneumonia, joint-unshared (those that are missing are named and left out). Heads are called denoising, lungs, pneumonia.
 
 * Lung Dice: the masked rows of split = test of cxr_guangzhou, and all of cxr_external, also by the origin of its masks.
 * AUROC normal / pneumonia: the published test, official_split = test.
@@ -42,7 +42,7 @@ from umsrep.tasks.task import Task
 from umsrep.zoo import InputContract
 
 RUNS = {"joint": ("denoising", "lungs", "pneumonia"), "single-denoising": ("denoising",), "single-lungs": ("lungs",)}
-RUNS |= {"single-pneumonia": ("pneumonia",)}
+RUNS |= {"single-pneumonia": ("pneumonia",), "joint-unshared": ("denoising", "lungs", "pneumonia")}
 LEVEL = 25.0
 COLUMNS = {
     "dice_guangzhou": "Lung Dice, Guangzhou",

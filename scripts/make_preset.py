@@ -40,6 +40,12 @@ STUDY: dict[str, tuple[Group, str, str, str, str | None]] = {
 }
 
 
+CONTROLS = {  # runs of the study that stand beside the preset in its section on interference
+    **dict.fromkeys(("single-lungs", "single-pneumonia", "single-denoising"), "single-task, a third of the training"),
+    "joint-unshared": "joint, a decoder for each dense head",
+}
+
+
 def measurements_of(study: Mapping[str, Any]) -> tuple[Measurement, ...]:
     """Return the rows of a card from a report of benchmarks/study_cxr.py, every number of it at full precision."""
     rows = []
@@ -48,13 +54,12 @@ def measurements_of(study: Mapping[str, Any]) -> tuple[Measurement, ...]:
             raise InputError(f"the study measured '{key}', of which STUDY in {Path(__file__).name} does not say where it stands")
     for key, (group, head, metric, data, split) in STUDY.items():
         for method, entry in study["results"].get(key, {}).items():
-            single = method.startswith("single-")
             other = study.get("joint_minus_other", {}).get(key, {}).get(method, {})
             common = {"head": head, "data": data, "split": split, "images": entry["rows"], "patients": entry["patients"]}
-            name = None if method == "joint" else "single-task" if single else method
+            name = None if method == "joint" else CONTROLS.get(method, method)
             rows.append(
                 Measurement(
-                    group="interference" if single else group,
+                    group="interference" if method in CONTROLS else group,
                     metric=metric,
                     value=entry["value"],
                     interval=tuple(entry["interval"]),

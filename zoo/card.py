@@ -76,7 +76,7 @@ _TEMPLATE = jinja2.Environment(
 {{ transfer }}
 
 ## {{ sections[5] }}
-Joint training against one model a task, at equal budget:
+This model against controls of the same make and, in all, the same budget:
 
 {{ interference }}
 
