@@ -130,6 +130,24 @@ def selection_score(metrics: Mapping[str, Mapping[str, float]], tasks: Mapping[s
     return sum(finite) / len(finite) if finite else math.nan
 
 
+def check_metric(metric: str, tasks: Mapping[str, Task]) -> None:
+    """Refuse, before anything is trained, a metric for selection that `selection_score` will not find. Errors as there."""
+    measured = {name: task.summarise(_no_rows(task)) for name, task in tasks.items()}
+    selection_score(measured, tasks, metric)
+
+
+def _no_rows(task: Task) -> dict[str, np.ndarray]:
+    if isinstance(task, Denoising):
+        empty = torch.zeros(0, 1, 16, 16)
+        return task.rows(empty, empty, noisy=empty)
+    if isinstance(task, Segmentation):
+        logits = torch.zeros(0, max(1, len(task.classes)), 16, 16)
+        return task.rows(logits, (logits if task.multi_label else logits[:, 0]).long())
+    assert isinstance(task, Classification)
+    logits = torch.zeros(0, len(task.classes))
+    return task.rows(logits, logits if task.multi_label else torch.zeros(0, dtype=torch.long))
+
+
 def tasks_of(model: MultiTaskModel, *, noise: str = "gaussian", level: float = 25.0) -> dict[str, Task]:
     """Return the tasks of a model's heads; denoising at one noise and level (8-bit grey levels)."""
     tasks: dict[str, Task] = {}

@@ -29,7 +29,7 @@ from umsrep.tasks.config_file import dump_config
 from umsrep.tasks.data.dataset import JointDataset, collate
 from umsrep.tasks.data.sampler import TaskAwareBatchSampler
 from umsrep.tasks.denoising import Denoising
-from umsrep.tasks.evaluate import Rows, collect, move, selection_score, summarise
+from umsrep.tasks.evaluate import Rows, check_metric, collect, move, selection_score, summarise
 from umsrep.tasks.finite import check_losses, check_weights
 from umsrep.tasks.interruption import Interrupted, Watch, ignore_signals
 from umsrep.tasks.launch import check_trackers, check_world_size
@@ -115,6 +115,7 @@ class Trainer:
         for dataset in self.sets[1:]:
             if dataset is not None:
                 dataset.tasks = {name: at_middle_level(task) for name, task in self.tasks.items() if name in dataset.tasks}
+        check_metric(config.early_stopping.metric, self.tasks)
         trained = list(config.train_heads or self.tasks)
         self.trained_tasks = {name: self.tasks[name] for name in trained}
         self.train_set.tasks = self.trained_tasks

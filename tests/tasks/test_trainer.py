@@ -88,6 +88,7 @@ def test_a_run_leaves_a_whole_folder(trained: Report, tiny_data: Path) -> None:
         "environment.json",
         "metrics.jsonl",
         "report.json",
+        "results.json",
         "curves.png",
         "samples.png",
         "checkpoints/step-000000004.pt",
@@ -340,6 +341,7 @@ def test_the_metric_for_selection_is_a_choice(tiny_data: Path, tmp_path: Path) -
 def test_an_unknown_metric_is_refused(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"early_stopping\.metric 'disc/dise' is not measured; there is mean, .*disc/dice"):
         fit(run_config(tiny_data, tmp_path / "run", early_stopping={"metric": "disc/dise"}))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists(), "before an epoch is lost"
 
 
 def test_validation_every_other_epoch(tiny_data: Path, tmp_path: Path) -> None:
