@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -30,6 +30,21 @@ class Running:
     images: int = 0
     seconds: float = 0.0
     gradients: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def state(self, accelerator: Accelerator) -> dict[str, Any]:
+        """Return what `restore` needs, every process's sums in it; all processes must call it."""
+        own = torch.tensor([list(self.sums.values())], dtype=torch.float64, device=accelerator.device)
+        each = cast(torch.Tensor, accelerator.gather(own)) if accelerator.num_processes > 1 else own
+        return dataclasses.asdict(self) | {"sums": dict(zip(self.sums, each.T.tolist(), strict=True))}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any], accelerator: Accelerator) -> Running:
+        """Give each process its own sums back; with another number of processes the main one takes them all."""
+        rank, world = accelerator.process_index, accelerator.num_processes
+        sums = {}
+        for name, each in state["sums"].items():
+            sums[name] = each[rank] if len(each) == world else math.fsum(each) if rank == 0 else 0.0
+        return cls(**{**state, "sums": sums})
 
     def add(self, losses: Mapping[str, torch.Tensor], totals: Mapping[str, float], images: int) -> None:
         """Add one batch: each task's loss as `JointStep` gives it, and its rows over all processes."""

@@ -176,7 +176,7 @@ class Trainer:
         for name in _PROGRESS:
             setattr(self, name, state[name])
         self.saved_step = self.step
-        self.running = Running(**state["running"])
+        self.running = Running.restore(state["running"], self.accelerator)
 
     # ---- running ---------------------------------------------------------------------------------------------------
     def run(self) -> Report:
@@ -308,8 +308,9 @@ class Trainer:
             )
 
     def _save(self) -> None:
+        running = self.running.state(self.accelerator)
         if self.accelerator.is_main_process:
-            state = {name: getattr(self, name) for name in _PROGRESS} | {"running": dataclasses.asdict(self.running), "data": self.data}
+            state = {name: getattr(self, name) for name in _PROGRESS} | {"running": running, "data": self.data}
             checkpoint.save(self.output, self.step, state | checkpoint.state_of(self.step_module, self.ema, self.optimisation))
         self.saved, self.saved_step = time.monotonic(), self.step
         self.accelerator.wait_for_everyone()

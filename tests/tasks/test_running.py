@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,4 +26,13 @@ def test_means_are_over_rows_not_batches() -> None:
 def test_it_goes_into_a_checkpoint_and_back() -> None:
     running = Running()
     running.add({"disc": torch.tensor(1.0)}, {"disc": 3.0}, 8)
-    assert Running(**dataclasses.asdict(running)) == running
+    assert Running.restore(running.state(Accelerator()), Accelerator()) == running
+    assert Running.restore(Running().state(Accelerator()), Accelerator()) == Running()
+
+
+@pytest.mark.parametrize(("world", "expected"), [(2, [1.0, 4.0]), (1, [5.0]), (3, [5.0, 0.0, 0.0])])
+def test_each_process_gets_its_own_sums_back(world: int, expected: list[float]) -> None:
+    """Saved by two processes that had seen losses of 1 and 4; another number of processes must still have their sum."""
+    state = dataclasses.asdict(Running(rows={"disc": 3.0})) | {"sums": {"disc": [1.0, 4.0]}}
+    found = [Running.restore(state, SimpleNamespace(process_index=rank, num_processes=world)) for rank in range(world)]
+    assert [r.sums["disc"] for r in found] == expected
