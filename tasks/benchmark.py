@@ -17,7 +17,7 @@ import yaml
 
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.config import FineTuneConfig
-from umsrep.tasks.config_file import config_from_dict
+from umsrep.tasks.config_file import config_from_dict, dump_config
 from umsrep.tasks.progress import say
 from umsrep.tasks.runfolder import plain
 from umsrep.tasks.trainer import fit
@@ -87,12 +87,19 @@ def load_benchmark(path: str | Path) -> Benchmark:
     for key in ("output", "base", "variants"):
         if key not in values:
             raise InputError(f"{path}: missing key '{key}'")
-    if values.get("schema_version", 1) > SCHEMA_VERSION:
-        raise InputError(f"{path}: schema_version {values['schema_version']} is newer than this umsrep reads; upgrade umsrep")
+    version = values.get("schema_version", 1)
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise InputError(f"{path}: schema_version {version!r} is not one that this umsrep reads ({SCHEMA_VERSION}); upgrade umsrep")
     if not isinstance(values["base"], dict) or not isinstance(values["variants"], dict) or not values["variants"]:
         raise InputError(f"{path}: base and variants must be mappings, with at least one variant")
+    if not isinstance(values["output"], str):
+        raise InputError(f"{path}: output must be a folder, not {values['output']!r}")
     output = Path(values["output"])
-    return Benchmark(output, list(_cells(values, output, path)), values)
+    cells = list(_cells(values, output, path))
+    doubled = {c.name for c in cells if sum(other.name == c.name for other in cells) > 1}
+    if doubled:
+        raise InputError(f"{path}: two cells are called {min(doubled)}; seeds and fractions must differ (to six digits)")
+    return Benchmark(output, cells, values)
 
 
 def _cells(values: Mapping[str, Any], output: Path, path: Path) -> Iterator[Cell]:
@@ -104,9 +111,11 @@ def _cells(values: Mapping[str, Any], output: Path, path: Path) -> Iterator[Cell
     for seed, fraction, (variant, changes) in itertools.product(seeds, fractions, values["variants"].items()):
         if not re.fullmatch(r"[\w.-]+", str(variant)):
             raise InputError(f"{path}: variant '{variant}' must be named in letters, digits, '.', '-' and '_': it names a folder")
+        if not isinstance(changes, Mapping | None):
+            raise InputError(f"{path}: variant '{variant}' must be a mapping of keys, not {changes!r}")
         own = _merged(values["base"], changes or {})
         sets = own.get("data")
-        own["data"] = [{**data, "fraction": fraction} for data in sets] if isinstance(sets, list) else sets
+        own["data"] = [{**data, "fraction": fraction} if isinstance(data, Mapping) else data for data in sets or ()]
         name = f"{variant}_{fraction:g}_{seed}"
         config = config_from_dict({**own, "seed": seed, "output": str(output / name)}, where=f"{path}: variant {variant}")
         yield Cell(str(variant), float(fraction), int(seed), config)
@@ -135,6 +144,9 @@ def run_benchmark(benchmark: Benchmark) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for number, cell in enumerate(benchmark.cells, start=1):
         path = Path(cell.config.output) / "report.json"
+        done = path.with_name("config.yaml")
+        if path.is_file() and done.read_text(encoding="utf-8") != dump_config(cell.config):
+            raise InputError(f"{done}: this cell ran with another configuration; delete its folder, or choose another output")
         if not path.is_file():
             say(f"cell {number} of {len(benchmark.cells)}: {cell.name}")
             fit(cell.config, resume=True)

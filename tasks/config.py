@@ -10,7 +10,6 @@ from umsrep.errors import InputError, nearest
 from umsrep.tasks.data.augment import Augment
 
 SCHEMA_VERSION = 1
-STRATEGIES = ("frozen", "heads-then-all", "full")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +290,17 @@ class FineTuneConfig:
         optimiser = self.optimiser
         if not 0 < optimiser.layer_decay <= 1:
             raise InputError(f"config: optimiser.layer_decay must be above 0 and at most 1, not {optimiser.layer_decay}")
+        for key in ("learning_rate", "encoder_factor", "weight_decay", "clip_norm", "final_fraction"):
+            if not 0 <= getattr(optimiser, key) < math.inf:
+                raise InputError(f"config: optimiser.{key} must be 0 or more and finite, not {getattr(optimiser, key)}")
+        for key in ("max_steps", "processes"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise InputError(f"config: {key} must be 1 or more, or null, not {value}")
+        if self.early_stopping.patience < 0 or self.train_heads == []:
+            raise InputError("config: early_stopping.patience must be 0 or more; leave train_heads out to train all heads")
+        if isinstance(self.image_size, list) and len(self.image_size) != 2:
+            raise InputError(f"config: image_size must be one side or [height, width], not {self.image_size}")
         if optimiser.learning_rate <= 0 or optimiser.accumulate < 1 or not 0 <= optimiser.warmup < 1:
             raise InputError("config: optimiser needs learning_rate above 0, accumulate 1 or more, and warmup from 0 to below 1")
         for data in self.data:

@@ -144,7 +144,10 @@ def _check_keys(values: Any, kind: type, where: str, prefix: str) -> None:
         elif kind is FineTuneConfig and key == "data" and isinstance(value, list):
             for number, data in enumerate(value):
                 _check_keys(data, DataConfig, where, f"data.{number}.")
-                for name, target in (data.get("targets") or {}).items():
+                targets = data.get("targets") or {}
+                if not isinstance(targets, Mapping):
+                    raise InputError(f"{where}: data.{number}.targets must be a mapping of tasks, not {targets!r}")
+                for name, target in targets.items():
                     _check_keys(target, TargetConfig, where, f"data.{number}.targets.{name}.")
     missing = [f.name for f in dataclasses.fields(kind) if f.default is f.default_factory and f.name not in values]
     if missing:

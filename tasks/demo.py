@@ -50,6 +50,8 @@ def run_demo(output: Path) -> Report:
     Raises:
         InputError: if the folder holds anything but an earlier demo.
     """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file; choose a folder with --out")
     if output.exists():
         if any(output.iterdir()) and not (output / _MARK).is_file():
             raise InputError(f"{output}: holds something other than an earlier demo; choose another folder with --out")
@@ -58,8 +60,9 @@ def run_demo(output: Path) -> Report:
         data = Path(folder) / "doppler"
         say(f"simulating {SPECTRA} Doppler spectra")
         doppler.write_dataset(data, SPECTRA, size=(SIZE, SIZE), noisy=False)
-        report = fit(demo_config(data, output))
-        (output / _MARK).touch()
+        output.mkdir(parents=True)
+        (output / _MARK).touch()  # first, so that an interrupted demo can be replaced as well
+        report = fit(demo_config(data, output), resume=True)
         keep = output / "examples"
         keep.mkdir()
         for name in sorted((data / "images").iterdir())[:8]:

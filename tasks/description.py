@@ -61,7 +61,8 @@ def run_results(report: Report, config: FineTuneConfig, model: MultiTaskModel) -
         if name != "n"
     ]
     encoder = config.encoder
-    start = f"`{encoder.name}`" if encoder.name else f"`{Path(encoder.weights).name}`" if encoder.weights else "random weights"
+    name = Path(encoder.name).name if encoder.name and Path(encoder.name).is_dir() else encoder.name  # no folder of the user's on a card
+    start = f"`{name}`" if name else f"`{Path(encoder.weights).name}`" if encoder.weights else "random weights"
     size = model.encoder.contract.size
     side = " x ".join(map(str, size)) if isinstance(size, tuple) else "the files' own"
     return Results(
@@ -76,7 +77,7 @@ def run_results(report: Report, config: FineTuneConfig, model: MultiTaskModel) -
         data=tuple(Data(name) for name in dict.fromkeys(names)),
         measurements=tuple(measurements),
         cost=cost_of_model(model),
-        reproduce=(f"umsrep finetune --config {(report.output / 'config.yaml').as_posix()}",),
+        reproduce=(f"umsrep finetune --config {report.output.name}/config.yaml",),
         name=report.output.name,
         location=_location(report.model),
     )

@@ -19,6 +19,7 @@ from umsrep.tasks.classification import Classification
 from umsrep.tasks.data.dataset import MASK_COLUMN, JointDataset, Source, Target, collate
 from umsrep.tasks.data.manifest import Manifest, load_manifest
 from umsrep.tasks.denoising import Denoising
+from umsrep.tasks.interruption import ignore_signals
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.predict import evaluation_mode
 from umsrep.tasks.progress import track
@@ -60,7 +61,9 @@ def collect(
     """
     device = next(model.parameters()).device
     mine = list(range(rank, len(dataset), world_size))
-    loader = DataLoader(dataset, batch_size=batch_size, sampler=mine, num_workers=workers, collate_fn=collate)
+    loader = DataLoader(
+        dataset, batch_size=batch_size, sampler=mine, num_workers=workers, collate_fn=collate, worker_init_fn=ignore_signals
+    )
     parts: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in dataset.tasks}
     failure: InputError | None = None
     with evaluation_mode(model):
@@ -110,18 +113,24 @@ def summarise(
     return result
 
 
+_LOWER_IS_BETTER = ("hd95", "hd95_mm", "hd95_undefined")
+
+
 def selection_score(metrics: Mapping[str, Mapping[str, float]], tasks: Mapping[str, Task], metric: str = "mean") -> float:
-    """Return the number that picks the best model, higher is better: ``task/metric``, or the mean of the tasks' own scores.
+    """Return the number that picks the best model, higher is better.
+
+    It is ``task/metric`` (distances negated), or the mean of the tasks' own scores.
 
     Raises:
         InputError: for a task or metric that does not exist.
     """
     if metric != "mean":
         task, _, key = metric.partition("/")
-        if task not in metrics or key not in metrics[task]:
-            known = [f"{t}/{k}" for t, values in metrics.items() for k in values]
+        known = [f"{t}/{k}" for t, values in metrics.items() for k in values if k != "n"]
+        if metric not in known:
             raise InputError(f"early_stopping.metric '{metric}' is not measured; there is mean, {', '.join(known)}")
-        return metrics[task][key]
+        value = metrics[task][key]
+        return -value if key.partition("/")[0] in _LOWER_IS_BETTER else value
     scores = []
     for name, values in metrics.items():
         score = tasks[name].score(values)

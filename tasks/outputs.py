@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,8 +98,9 @@ def _write_one(out: Path, name: str, head: str, prediction: Prediction, picture:
     entry: dict[str, Any] = {}
     if mask.ndim == 3:
         files = {}
-        for label, plane in zip(prediction.classes, mask, strict=True):
-            files[label] = f"{name}.{head}.{label}.png"
+        for number, (label, plane) in enumerate(zip(prediction.classes, mask, strict=True)):
+            # a class may be called anything, also 'overlay' or 'a/b'
+            files[label] = f"{name}.{head}.mask-{number}-{re.sub(r'[^A-Za-z0-9_-]+', '_', label)}.png"
             save_png(out / files[label], plane)
         entry["masks"] = files
         mask = (mask * np.arange(1, len(mask) + 1, dtype=np.uint8)[:, None, None]).max(0)

@@ -224,10 +224,11 @@ def _prediction(model: MultiTaskModel, name: str, out: Tensor) -> Prediction:
     if isinstance(head, DenoisingHead):
         return Prediction("denoising", image=values[0] if len(values) == 1 else np.ascontiguousarray(np.moveaxis(values, 0, 2)))
     if isinstance(head, SegmentationHead):
+        deep = np.uint8 if len(values) <= 256 else np.uint16
         if head.multi_label:
             mask = (values > 0.5).astype(np.uint8)
         else:
-            mask = (values[0] > 0.5).astype(np.uint8) if len(values) == 1 else values.argmax(0).astype(np.uint8)
+            mask = (values[0] > 0.5).astype(np.uint8) if len(values) == 1 else values.argmax(0).astype(deep)
         return Prediction("segmentation", head.classes, mask=mask, probabilities=values)
     assert isinstance(head, ClassificationHead)
     thresholds = head.thresholds

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, set_seed
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from umsrep.errors import InputError
@@ -89,6 +90,11 @@ def fit(config: FineTuneConfig, *, resume: bool = False) -> Report:
 
 _PROGRESS = ("step", "epoch", "seconds", "best", "best_epoch", "stale", "best_metrics")
 """The numbers of a run that a checkpoint holds beside the tensors."""
+
+_MAY_CHANGE = (
+    *("output", "data", "workers", "trackers", "processes", "checkpoint_minutes"),  # the data are compared by their fingerprints
+    *("epochs", "max_steps", "early_stopping", "validate_every", "schema_version"),
+)
 
 
 class Trainer:
@@ -172,11 +178,21 @@ class Trainer:
                 f"output {self.output}: the data sets ({', '.join(self.data)}) are not what this run began with; go on with the same "
                 "tables, or start a new output"
             )
+        for key, value in self._fixed().items():
+            if state["config"].get(key) != value:
+                raise InputError(
+                    f"output {self.output}: the run began with {key} = {state['config'].get(key)}, not {value}; go on with its "
+                    "config.yaml, or start a new output"
+                )
         checkpoint.restore(state, self.step_module, self.ema, self.optimisation)
         for name in _PROGRESS:
             setattr(self, name, state[name])
         self.saved_step = self.step
         self.running = Running.restore(state["running"], self.accelerator)
+
+    def _fixed(self) -> dict[str, Any]:
+        """What a run that goes on must have kept: all of its configuration but where it is, how long it lasts, and how it is watched."""
+        return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _MAY_CHANGE}
 
     # ---- running ---------------------------------------------------------------------------------------------------
     def run(self) -> Report:
@@ -253,7 +269,8 @@ class Trainer:
             torch.manual_seed(zlib.crc32(f"{config.seed}/{self.epoch}/{running.batches}/{self.rank}".encode()))
             boundary = (running.batches + 1) % accumulate == 0
             with contextlib.nullcontext() if boundary and self.balancer.synchronised else self.accelerator.no_sync(wrapped):
-                terms, losses = wrapped(move(agreed.batch, device), agreed.totals, self.world)
+                with self.accelerator.autocast():
+                    terms, losses = wrapped(move(agreed.batch, device), agreed.totals, self.world)
                 check_losses(self.accelerator, losses, agreed.batch, self.train_set, self._where)
                 if config.gradients_every and running.batches % config.gradients_every == 0 and len(terms) > 1:
                     running.add_gradients(self.balancer.compare(terms))
@@ -279,6 +296,8 @@ class Trainer:
     def _optimise(self) -> None:
         self.optimisation.step(self.step)
         self.step += 1
+        if not self.balancer.synchronised:
+            self._same_everywhere()  # without DDP's own exchange the norms' statistics would drift apart
         if self.ema is not None:
             self.ema.update(self.model, step=self.step)
 
@@ -296,7 +315,11 @@ class Trainer:
     def _wrap(self) -> nn.Module:
         """Return the step module in training mode, wrapped anew: which parameters train may have changed."""
         self.strategy.apply(self.step, self.step_module)
-        return cast(nn.Module, self.accelerator.prepare_model(self.step_module))
+        if self.world == 1:
+            return self.step_module
+        # Accelerate's prepare_model would nest its autocast once more around the same module in every epoch
+        device = self.accelerator.device
+        return DistributedDataParallel(self.step_module, device_ids=[device.index] if device.type == "cuda" else None)
 
     def _obey(self, received: int) -> None:
         """End the run, if a signal asked for it; a checkpoint has just been written."""
@@ -310,7 +333,11 @@ class Trainer:
     def _save(self) -> None:
         running = self.running.state(self.accelerator)
         if self.accelerator.is_main_process:
-            state = {name: getattr(self, name) for name in _PROGRESS} | {"running": running, "data": self.data}
+            state = {name: getattr(self, name) for name in _PROGRESS} | {
+                "running": running,
+                "data": self.data,
+                "config": self._fixed(),
+            }
             checkpoint.save(self.output, self.step, state | checkpoint.state_of(self.step_module, self.ema, self.optimisation))
         self.saved, self.saved_step = time.monotonic(), self.step
         self.accelerator.wait_for_everyone()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from umsrep.errors import InputError, nearest
-from umsrep.zoo.stored import MIN_SIDE
+from umsrep.zoo.stored import MAX_VALUES, MIN_SIDE
 
 if TYPE_CHECKING:
     from umsrep.zoo.input_contract import InputContract
@@ -24,6 +26,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _PAIRS = ("window", "percentiles", "expected_range")
 _MAX_SIDE = 16384
+MOST_CHANNELS = 1024
+_MOST_STORED = 1e30
+_MOST_AFFINE = 1e6  # mean and std act on values of 0 to 1; float32 keeps them apart within this
 
 
 def check_fields(contract: InputContract) -> None:
@@ -33,26 +38,30 @@ def check_fields(contract: InputContract) -> None:
         InputError: naming the field, what is wrong with it and, for a misspelt word, the nearest that exists.
     """
     if not isinstance(contract.channels, int) or isinstance(contract.channels, bool):
-        raise InputError(f"contract: channels must be a whole number, not {contract.channels!r}")
-    if contract.channels < 1:
-        raise InputError(f"contract: channels must be 1 or more, not {contract.channels}")
+        raise InputError(f"contract: channels must be a whole number, not {shown(contract.channels)}")
+    if not 1 <= contract.channels <= MOST_CHANNELS:
+        raise InputError(f"contract: channels must be 1 to {MOST_CHANNELS:,}, not {shown(contract.channels)}")
     for name, choices in _CHOICES.items():
         value = getattr(contract, name)
         if not isinstance(value, str):
-            raise InputError(f"contract: {name} must be a text, not {value!r}")
+            raise InputError(f"contract: {name} must be a text, not {shown(value)}")
         if value not in choices:
             raise InputError(f"contract: unknown {name} '{value}'{nearest(value, choices)}")
     for name in ("voi", "antialias"):
         if not isinstance(getattr(contract, name), bool):
-            raise InputError(f"contract: {name} must be true or false, not {getattr(contract, name)!r}")
+            raise InputError(f"contract: {name} must be true or false, not {shown(getattr(contract, name))}")
     _check_size(contract.size)
+    if contract.size is not None and (values := contract.channels * math.prod(contract.size)) > MAX_VALUES:
+        raise InputError(
+            f"contract: size {contract.size} and {contract.channels} channels are {values:,} values; {MAX_VALUES:,} are the most"
+        )
     _check_affine(contract)
     for name in _PAIRS:
         _check_pair(name, getattr(contract, name))
     if contract.window is not None and contract.percentiles is not None:
         raise InputError("contract: window and percentiles exclude each other: one rule maps stored values to 0-1")
     if contract.percentiles is not None and not 0 <= contract.percentiles[0] < contract.percentiles[1] <= 100:
-        raise InputError(f"contract: percentiles must lie in 0 to 100, for example (1, 99), not {contract.percentiles}")
+        raise InputError(f"contract: percentiles must lie in 0 to 100, for example (1, 99), not {shown(contract.percentiles)}")
     if contract.unit == "HU" and contract.window is None:
         raise InputError("contract: unit HU needs a window, for example window=(-1000, 400)")
 
@@ -62,7 +71,7 @@ def _check_size(size: Any) -> None:
         return
     whole = isinstance(size, tuple) and len(size) == 2 and all(isinstance(s, int) and not isinstance(s, bool) for s in size)
     if not whole or not all(MIN_SIDE <= s <= _MAX_SIDE for s in size):
-        raise InputError(f"contract: size must be two whole numbers from {MIN_SIDE} to {_MAX_SIDE}, not {size}")
+        raise InputError(f"contract: size must be two whole numbers from {MIN_SIDE} to {_MAX_SIDE}, not {shown(size)}")
 
 
 def _check_affine(contract: InputContract) -> None:
@@ -70,20 +79,27 @@ def _check_affine(contract: InputContract) -> None:
         value = getattr(contract, name)
         values = value if isinstance(value, tuple) else (value,)
         if not all(map(_number, values)):
-            raise InputError(f"contract: {name} must be made of numbers, not {value!r}")
+            raise InputError(f"contract: {name} must be made of numbers, not {shown(value)}")
         if isinstance(value, tuple) and len(value) != contract.channels:
             raise InputError(f"contract: {name} has {len(value)} values for {contract.channels} channels")
-        if not all(math.isfinite(v) and (name == "mean" or v > 0) for v in values):
-            raise InputError(f"contract: {name} must be finite{' and above 0' if name == 'std' else ''}, not {value}")
+        least = -_MOST_AFFINE if name == "mean" else 1 / _MOST_AFFINE
+        if not all(least <= v <= _MOST_AFFINE for v in values):  # NaN compares as false; a whole number may have thousands of digits
+            raise InputError(f"contract: {name} must be finite and {least:g} to {_MOST_AFFINE:g}, not {shown(value)}")
 
 
 def _check_pair(name: str, value: Any) -> None:
     if value is None:
         return
     if not isinstance(value, tuple) or not all(map(_number, value)):
-        raise InputError(f"contract: {name} must be made of numbers, not {value!r}")
-    if len(value) != 2 or not all(map(math.isfinite, value)) or not value[0] < value[1]:
-        raise InputError(f"contract: {name} must be (low, high) with low < high, not {value}")
+        raise InputError(f"contract: {name} must be made of numbers, not {shown(value)}")
+    if len(value) != 2 or not all(abs(v) <= _MOST_STORED for v in value) or not np.float32(value[0]) < np.float32(value[1]):
+        raise InputError(f"contract: {name} must be (low, high) with low < high, both finite and apart in float32, not {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as Python writes it, cut short: a number from JSON may have thousands of digits."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _number(value: Any) -> bool:

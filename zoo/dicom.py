@@ -58,7 +58,8 @@ _DECODERS = {  # one decoder a transfer syntax, so that a file gives the same pi
     **dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), "pyjpegls"),
     **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), "pylibjpeg"),
 }
-_MOST_INFLATED = 16 * MAX_PIXELS  # bytes of a deflated file: one image of the largest size in double floats, or RGB
+_MOST_INFLATED = 4 * MAX_PIXELS  # bytes of a deflated file: one image of the largest size in 32 bits, or a hundred frames of ultrasound
+_PIECE = 2**20
 
 
 def read_dicom(path: Path, name: str, frame: int | None = None) -> Stored:
@@ -118,9 +119,13 @@ def _header(path: Path, file: BinaryIO, name: str) -> tuple[Dataset, BinaryIO]:
         if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
             file.seek(144 + meta.FileMetaInformationGroupLength)  # preamble, DICM and the group length element come before
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-            inflated = io.BytesIO(inflater.decompress(file.read(), _MOST_INFLATED))
-            if inflater.unconsumed_tail:
-                raise InputError(f"{name}: inflates to more than {_MOST_INFLATED:,} bytes, the most that are read")
+            inflated = io.BytesIO()
+            while not inflater.eof and (packed := inflater.unconsumed_tail or file.read(_PIECE)):
+                inflated.write(inflater.decompress(packed, _PIECE))
+                if inflated.tell() > _MOST_INFLATED:
+                    raise InputError(f"{name}: inflates to more than {_MOST_INFLATED:,} bytes, the most that are read")
+            inflated.write(inflater.flush())
+            inflated.seek(0)
             data = read_dataset(inflated, False, True, stop_when=lambda tag, *_: (tag.group, tag.element) in _PIXELS, specific_tags=_TAGS)
             data.file_meta = meta
             data.set_original_encoding(False, True)

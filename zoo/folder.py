@@ -18,7 +18,7 @@ from torch import Tensor
 
 from umsrep.errors import InputError
 from umsrep.zoo.card import build_card
-from umsrep.zoo.tensors import PICKLES, convert_advice, read_tensors
+from umsrep.zoo.tensors import PICKLES, convert_advice, read_tensors, unique
 
 SCHEMA_VERSION = 1
 # schema version to the function that turns a configuration of it into one of the next; version 1 is the first
@@ -61,11 +61,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_CONFIG:
         raise InputError(f"{path}: {path.stat().st_size:,} bytes; no configuration has more than {_MOST_CONFIG:,}")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique)
+        given = numbers(config)
     except RecursionError as error:
         raise InputError(f"{path}: not valid JSON (nested too deep)") from error
     except (UnicodeDecodeError, ValueError) as error:  # ValueError: also a number of more digits than Python reads
         raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from error
+    if not all(map(_finite, given)):
+        raise InputError(f"{path}: holds NaN, an infinity or a number of more than 40 digits")
     block = config.get("umsrep") if isinstance(config, dict) else None
     if not isinstance(block, dict):
         raise InputError(
@@ -112,6 +115,10 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or ":" in architecture or "/" in architecture:
         raise InputError(f"{path}: architecture must be a plain timm name, not {str(architecture)[:80]!r}")
+
+
+def _finite(number: int | float) -> bool:
+    return abs(number) < 1e40  # NaN compares as false
 
 
 def numbers(value: Any) -> list[int | float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,8 @@ def rows_of(index: Any) -> list[dict[str, Any]]:
         task, data = _mapping(result.get("task")), _mapping(result.get("dataset"))
         for entry in _dicts(result.get("metrics")):
             known, slash, part = str(entry.get("type")).partition("/")
-            if isinstance(entry.get("value"), int | float):
+            value = entry.get("value")
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
                 metric = names.get(known, known) + slash + part
                 place = {"data": data.get("name"), "split": data.get("split")}
                 rows.append({"head": str(task.get("name") or task.get("type")), "metric": metric, "value": entry["value"], **place})

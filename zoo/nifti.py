@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import struct
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from umsrep.errors import InputError
 from umsrep.zoo.stored import Stored, check_shape, choose_frame, from_array, readable, silenced
 
 _IN_MM = {"meter": 1000.0, "micron": 0.001}  # `mm`, and `unknown`, which every viewer takes for mm
+_MOST_START = 2**24  # where the voxels begin: header extensions are texts and tables
+_MOST_INFLATED, _MOST_RATIO = 2**29, 100  # bytes to unpack for a slice, and times the file's size where that is more
 _PLANES = ("sagittal", "coronal", "axial")
 
 
@@ -40,6 +44,7 @@ def read_nifti(path: Path, name: str, frame: int | None = None) -> Stored:
     except ImportError as error:
         raise InputError(f"{name}: reading NIfTI needs nibabel; pip install 'umsrep[nifti]'") from error
     with silenced("nibabel.global"), readable(name):
+        start = _check_start(path, name)
         try:
             volume = nibabel.load(path)
         except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError):
@@ -62,6 +67,12 @@ def read_nifti(path: Path, name: str, frame: int | None = None) -> Stored:
         axis = stored_axis[across]
         index = choose_frame(extent[axis], frame, name, f"{_PLANES[across]} slices")
         check_shape((extent[rows], extent[columns]), name)
+        pages = math.prod(volume.shape) * volume.get_data_dtype().itemsize
+        needed = start + pages * (index + 1 if axis == 2 and axes[axis, 1] > 0 else extent[axis]) // extent[axis]
+        if path.suffix.lower() == ".gz" and needed > max(_MOST_INFLATED, _MOST_RATIO * path.stat().st_size):
+            raise InputError(
+                f"{name}: {needed:,} bytes to unpack from {path.stat().st_size:,} for one slice; unpack it (gunzip) if it is honest"
+            )
         where: list[slice | int] = [slice(None)] * len(shape) + [0] * (len(volume.shape) - len(shape))
         if axis < len(shape):
             where[axis] = index if axes[axis, 1] > 0 else extent[axis] - 1 - index
@@ -79,3 +90,17 @@ def read_nifti(path: Path, name: str, frame: int | None = None) -> Stored:
     spacing = (zooms[min(rows, len(shape))], zooms[min(columns, len(shape))])
     known = all(math.isfinite(z) and z > 0 for z in spacing)
     return from_array(np.ascontiguousarray(pixels), name, spacing=spacing if known else None, frames=extent[axis])
+
+
+def _check_start(path: Path, name: str) -> int:
+    """Return where the voxels begin by the header; refuse what nibabel would unpack or read to get there, extensions included."""
+    with (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+        head = file.read(176)
+    order = next((order for order in "<>" if head[:4] in (struct.pack(f"{order}i", 348), struct.pack(f"{order}i", 540))), "<")
+    if len(head) < 176:
+        raise InputError(f"{name}: truncated, or not a NIfTI file")
+    two = struct.unpack(f"{order}i", head[:4])[0] == 540
+    start = struct.unpack_from(f"{order}q", head, 168)[0] if two else struct.unpack_from(f"{order}f", head, 108)[0]
+    if not 0 <= start <= _MOST_START:  # NaN compares as false
+        raise InputError(f"{name}: its header says that the voxels begin at byte {start:g}; {_MOST_START:,} is the most")
+    return int(start)

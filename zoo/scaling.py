@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from umsrep.errors import InputError
-from umsrep.zoo.stored import Stored
+from umsrep.zoo.stored import MAX_VALUES, Stored
 
 if TYPE_CHECKING:
     from umsrep.zoo.input_contract import InputContract
 
+_MOST = 1e30  # of a stored value: sums and differences stay finite in float32
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, the weights of Pillow's "L" and of JPEG
 _DEEP = ("10-bit", "12-bit", "14-bit", "16-bit", "HU")  # what integers of undeclared depth are taken for where the contract names it
 
@@ -58,8 +59,8 @@ def scale(stored: Stored, contract: InputContract, name: str, *, lenient: bool =
         ContractError: rules ``finite`` (never bent), ``unit`` and ``expected_range``.
     """
     pixels, bent = stored.pixels, []
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise broken(name, "finite", "NaN or infinite pixels; repair or leave out this image")
+    if pixels.dtype.kind == "f" and not (float(pixels.min()) >= -_MOST and float(pixels.max()) <= _MOST):  # NaN compares as false
+        raise broken(name, "finite", f"NaN, infinite pixels, or values beyond {_MOST:g}; repair or leave out this image")
     meaning, declared = _meaning(stored, contract)
     window = contract.window
     expected = contract.expected_range or declared
@@ -161,6 +162,8 @@ def match_channels(unit: np.ndarray, contract: InputContract, name: str) -> np.n
         return planes
     if contract.colour == "exact":
         raise broken(name, "channels", f"{have} channels, but the contract says {want} and colour 'exact' converts nothing")
+    if have == 1 and want * unit.size > MAX_VALUES:
+        raise broken(name, "channels", f"{unit.shape[1]}x{unit.shape[0]} pixels times {want} channels; {MAX_VALUES:,} values are the most")
     if have == 1:
         return np.repeat(planes, want, axis=0)
     if have == 3 and want == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import struct
 import tokenize
 import warnings
@@ -25,6 +26,12 @@ Source = str | Path | np.ndarray | Image.Image
 MAX_PIXELS = 2**26
 """Most pixels of one image (8192 x 8192, twice the largest mammograms), checked on the header before anything is decoded."""
 
+MAX_VALUES = 3 * 2**25
+"""Most values of one image, pixels times channels (33 megapixels of RGB): 0.4 GB as float32."""
+
+MAX_FRAMES = 4096
+"""Most pages of a TIFF, or frames of a GIF, PNG or WebP: each is reached only through all before it."""
+
 MIN_SIDE = 8
 """Fewest pixels a side."""
 
@@ -35,7 +42,9 @@ DAMAGED = (
 )
 
 _MAX_CHANNELS = 64
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")  # not EPS, which starts another program
+PICTURES = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")  # not EPS, which starts another program
+_BANDS = {"RGB": 3, "RGBA": 3, "CMYK": 4, "YCbCr": 3, "P": 3, "PA": 3, "LAB": 3, "HSV": 3}
+_MOST_SCANS = 100  # the usual progressions have 6 to 10 for colour
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _FULL_SCALE = {"8-bit": 255.0, "12-bit": 4095.0, "unit-interval": 1.0}
 _ORIENTATION, _PHOTOMETRIC = 0x0112, 262  # EXIF and TIFF tags
@@ -111,6 +120,10 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"{name}: {shape[1]}x{shape[0]} pixels; an image has at least {MIN_SIDE} a side")
     if shape[0] * shape[1] > MAX_PIXELS:
         raise InputError(f"{name}: {shape[1]}x{shape[0]} pixels; {MAX_PIXELS:,} are the most: crop it or make it smaller")
+    if math.prod(shape) > MAX_VALUES:
+        raise InputError(
+            f"{name}: {shape[1]}x{shape[0]} pixels of {shape[2]} channels; {MAX_VALUES:,} values are the most: make it smaller"
+        )
 
 
 def choose_frame(frames: int, frame: int | None, name: str, what: str = "frames") -> int:
@@ -126,7 +139,7 @@ def choose_frame(frames: int, frame: int | None, name: str, what: str = "frames"
 
 
 @contextlib.contextmanager
-def readable(name: str) -> Iterator[None]:
+def readable(name: str, what: str = "image") -> Iterator[None]:
     """Turn what Pillow and numpy raise on a damaged file into one error that names it; their warnings about metadata are dropped."""
     try:
         with warnings.catch_warnings():
@@ -136,11 +149,12 @@ def readable(name: str) -> Iterator[None]:
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not an image that can be read (PNG, JPEG, TIFF, BMP, DICOM, NIfTI or .npy)") from error
+        kinds = "PNG, JPEG, TIFF, BMP, DICOM, NIfTI or .npy" if what == "image" else "a grey or palette PNG"
+        raise InputError(f"{name}: not an image that can be read ({kinds})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{name}: more pixels than {MAX_PIXELS:,}, the most that are read: crop it or make it smaller") from error
     except DAMAGED as error:
-        raise InputError(f"{name}: damaged or unreadable image ({_one_line(error)})") from error
+        raise InputError(f"{name}: damaged or unreadable {what} ({_one_line(error)})") from error
 
 
 @contextlib.contextmanager
@@ -182,8 +196,35 @@ def _read_file(path: Path, name: str, frame: int | None) -> Stored:
             choose_frame(1, frame, name)
             return from_array(np.array(mapped), name)
         # a stream, not the path: Pillow 13 maps an uncompressed grey TIFF from its path, with height and width exchanged where it is turned
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+        with open_picture(path, name) as image:
             return _from_pil(image, name, frame)
+
+
+@contextlib.contextmanager
+def open_picture(path: Path, name: str) -> Iterator[Image.Image]:
+    """Open a file that Pillow reads, of the formats that may be, with its header checked; inside `readable`.
+
+    Raises:
+        InputError: for a shape that `check_shape` refuses, too many frames, or a JPEG of more scans than any encoder writes.
+    """
+    with path.open("rb") as file, Image.open(file, formats=PICTURES) as image:
+        check_shape((image.height, image.width, _BANDS.get(image.mode, 1)), name)
+        if image.format == "TIFF":  # Pillow counts pages in time that grows with the square of their number
+            with contextlib.suppress(EOFError):
+                for page in range(1, MAX_FRAMES + 1):
+                    image.seek(page)
+                raise InputError(f"{name}: more than {MAX_FRAMES:,} pages, the most that are read: divide it")
+            image.seek(0)
+        elif (frames := getattr(image, "n_frames", 1)) > MAX_FRAMES:
+            raise InputError(f"{name}: {frames:,} frames; {MAX_FRAMES:,} are the most: divide it")
+        if image.format == "JPEG" and image.info.get("progressive") and _scans(path) > _MOST_SCANS:
+            raise InputError(f"{name}: a progressive JPEG of more than {_MOST_SCANS} scans; save it again")
+        yield image
+
+
+def _scans(path: Path) -> int:
+    """Count the scans of a JPEG file, each of which costs the decoder a pass over the whole image however small it is."""
+    return path.read_bytes().count(b"\xff\xda")
 
 
 def from_array(

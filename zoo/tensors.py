@@ -59,7 +59,7 @@ def check_header(path: Path) -> dict[str, tuple[int, ...]]:
             if size < 8 or length > min(size - 8, _MOST_HEADER):
                 raise InputError(f"{path}: damaged safetensors file (a header of {length:,} bytes in a file of {size:,})")
             text = file.read(length)
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -95,7 +95,8 @@ def _entry(path: Path, name: str, value: Any) -> tuple[tuple[int, ...], int, int
     return tuple(shape), offsets[0], offsets[1]
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON, as ``object_pairs_hook``; a key that occurs twice is a ``ValueError``."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("the same key twice")

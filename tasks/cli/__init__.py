@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.cli import data, models, runs
 from umsrep.tasks.cli.parser import Parser, Run
+from umsrep.tasks.cli.show import clean
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def _guarded(run: Callable[[], int]) -> int:
     try:
         return run()
     except InputError as error:
-        print(f"umsrep: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"umsrep: {clean(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(f"umsrep: {error if str(error) else 'interrupted; finetune goes on from its last checkpoint with --resume'}", file=sys.stderr)

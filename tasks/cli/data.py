@@ -70,12 +70,13 @@ def _print(report: dict[str, Any]) -> None:
 
     console = show.stdout()
     annotated = ", ".join(f"{k} {v}" for k, v in report["annotated"].items())
-    print(f"{report['data']}: {report['rows']} rows; annotations: {annotated or 'none'}")
+    print(show.clean(f"{report['data']}: {report['rows']} rows; annotations: {annotated or 'none'}"))
     table = Table("split", "site", "rows", "patients", "masks", "labels")
     for group in report["groups"][:_MOST_ROWS]:
         masks = ", ".join(_annotations(group["masks"], "mask_file_name"))
         labels = "; ".join(", ".join(f"{k} {v}" for k, v in counts.items()) for counts in _few(group["labels"]))
-        table.add_row(group["split"], group["site"], str(group["rows"]), str(group["patients"] or "?"), masks, labels)
+        cells = (group["split"], group["site"], str(group["rows"]), str(group["patients"] or "?"), masks, labels)
+        table.add_row(*map(show.clean, cells))
     console.print(table)
     if len(report["groups"]) > _MOST_ROWS:
         print(f"... and {len(report['groups']) - _MOST_ROWS} more groups (all in --json)")
@@ -87,15 +88,15 @@ def _print(report: dict[str, Any]) -> None:
     if areas.row_count:
         console.print(areas)
     for name, value in image_facts(report["images"], report["licences"]):
-        print(f"{name}: {value}")
+        print(show.clean(f"{name}: {value}"))
     if line := modality_line(report["modality"]):
         print(line)
     if report["suggested"]["config"]:
         print("suggested configuration: --config-out F.yaml writes it")
     for line in limited(report["notes"], report["note_kinds"]):
-        print(f"note: {line}")
+        print(show.clean(f"note: {line}"))
     for line in limited(report["problems"], report["problem_kinds"]):
-        print(line, file=sys.stderr)
+        print(show.clean(line), file=sys.stderr)
 
 
 def _annotations(counts: dict[str, int], base: str) -> list[str]:

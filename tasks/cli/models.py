@@ -87,9 +87,16 @@ def _list(arguments: argparse.Namespace) -> None:
     table = _table("name", "modality", "arch", "parameters", "MACs", "licence", "measured (its card tells where)")
     for e in entries:
         macs = f"{_short(e.macs)} at {'x'.join(map(str, e.macs_size or []))}" if e.macs else "?"
-        table.add_row(
-            e.name, e.modality or "?", e.arch or "?", _short(e.parameters), macs, e.license or "?", listing.measured_text(e) or "nothing"
+        cells = (
+            e.name,
+            e.modality or "?",
+            e.arch or "?",
+            _short(e.parameters),
+            macs,
+            e.license or "?",
+            listing.measured_text(e) or "nothing",
         )
+        table.add_row(*map(show.clean, cells))
     where = f" in '{arguments.place}'" if arguments.place else ""
     show.stdout().print(table if entries else f"no encoder matches '{arguments.pattern}'{where}")
 
@@ -135,9 +142,9 @@ def _card(arguments: argparse.Namespace) -> int:
     elif sys.stdout.isatty():
         from rich.markdown import Markdown
 
-        show.stdout().print(Markdown(text.partition("\n---\n")[2] or text))
+        show.stdout().print(Markdown(show.clean(text.partition("\n---\n")[2] or text)))
     else:
-        print(text, end="")
+        print(show.clean(text), end="")
     return 0
 
 

@@ -115,6 +115,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     targets: dict[str, Target] = {}
     for name, values in apply_overrides({"targets": {}}, arguments.rest)["targets"].items():
+        if isinstance(values, dict) and not isinstance(values.get("map") or {}, dict):
+            raise InputError(f"--targets.{name}.map: give one stored value each, as --targets.{name}.map.VALUE CLASS")
         known = [f.name for f in dataclasses.fields(TargetConfig)]
         for key in values if isinstance(values, dict) else [values]:
             if key not in known or not isinstance(values, dict):

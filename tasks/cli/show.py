@@ -14,7 +14,13 @@ def stdout() -> Any:
     """Return a console on standard output; a pipe has no width, and names must not be cut to fit eighty columns."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    # what is printed comes from other people's tables and cards: brackets in it are no styles
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, markup=False, emoji=False, highlight=False)
+
+
+def clean(text: str) -> str:
+    """Replace what could steer a terminal, such as escape sequences, by question marks; lines and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
 def names(text: str | None) -> list[str] | None:
@@ -24,7 +30,9 @@ def names(text: str | None) -> list[str] | None:
 
 def print_json(value: Any) -> None:
     """Print JSON alone on standard output."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    from umsrep.tasks.runfolder import plain
+
+    print(json.dumps(plain(value), indent=2, allow_nan=False, default=str))  # foreign cards hold dates, and numbers that JSON has not
 
 
 def write(path: Path, text: str) -> None:

@@ -26,6 +26,7 @@ from umsrep.tasks.segmentation import Segmentation, check_mask
 from umsrep.tasks.task import Task
 from umsrep.zoo import InputContract
 from umsrep.zoo.input_contract import ContractError, LoadedImage
+from umsrep.zoo.stored import PICTURES, choose_frame, open_picture, readable
 
 MASK_COLUMN = "mask_file_name"
 _ORIENTATION = 0x0112  # EXIF tag
@@ -256,27 +257,22 @@ def image_size(path: Path) -> tuple[int, int] | None:
     try:
         with path.open("rb") as file:
             head = file.read(24)
-        if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # most masks; ten times as fast as opening it as an image
-            width, height = struct.unpack(">II", head[16:])
-            return width, height
-        with Image.open(path) as image:
+            if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # most masks; ten times as fast as opening it as an image
+                width, height = struct.unpack(">II", head[16:])
+                return width, height
+        with readable(str(path)), Image.open(path, formats=PICTURES) as image:
             turned = image.format in ("JPEG", "TIFF") and image.getexif().get(_ORIENTATION, 1) >= 5  # rows and columns change places
             return (image.height, image.width) if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, InputError):
         return None
 
 
 def read_mask(path: Path, where: str) -> np.ndarray:
     """Read an index mask [H, W] as stored; ``where`` names its row and column in the `InputError` for what is none."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("1", "L", "P", "I;16", "I"):
-                raise InputError(f"{where} '{path.name}': colour mode {image.mode}; a mask is a grey or palette PNG of class indices")
-            array = np.asarray(image)
-    except InputError:
-        raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{where} '{path.name}': damaged or unreadable mask ({str(error).splitlines()[0] if str(error) else error})"
-        ) from error
+    name = f"{where} '{path.name}'"
+    with readable(name, "mask"), open_picture(path, name) as image:
+        if image.mode not in ("1", "L", "P", "I;16", "I"):
+            raise InputError(f"{name}: colour mode {image.mode}; a mask is a grey or palette PNG of class indices")
+        choose_frame(getattr(image, "n_frames", 1), None, name)
+        array = np.asarray(image)
     return array.astype(np.uint8) if array.dtype == bool else array

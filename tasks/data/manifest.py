@@ -82,7 +82,7 @@ class Manifest:
             self._listed[folder] = _plain_files(self.root / folder)
         if base not in self._listed[folder]:  # a link, a file that came later, or a fault
             self._check_inside(column, row, name)
-            if not (self.root / name).is_file():
+            if not os.path.isfile(self.root / name):  # False, where Path's asks for a name that file systems allow
                 raise InputError(f"{self.where(row)}: {column} '{name}': no such file in {self.root}")
         return self.root / name
 

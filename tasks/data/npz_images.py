@@ -10,7 +10,6 @@ import math
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, overload
@@ -19,13 +18,16 @@ import numpy as np
 
 from umsrep.errors import InputError
 from umsrep.tasks.progress import track
+from umsrep.zoo.stored import DAMAGED, MAX_VALUES, MIN_SIDE
 
 IN_MEMORY = 64 * 2**20
 """Compressed arrays below this many bytes are held in memory; others are unpacked to the cache and mapped."""
 MOST_BYTES = 64 * 2**30
 """The largest array opened; the largest of MedMNIST (PathMNIST at 224 px) has 13 GB in its training part."""
 _MOST_LABELS = 256 * 2**20
-_MOST_RATIO = 1000
+_MOST_COLUMNS = 1_000
+_MOST_RATIO = 100  # deflate reaches 1,030; published sets stay below 10
+_MOST_CELLS = 2**25  # of the labels: each becomes a text
 _BLOCK = 1 << 20
 _NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
@@ -49,7 +51,7 @@ class NpzImages(Sequence[np.ndarray]):
 
         Raises:
             InputError: if it is missing, damaged or of another form, or a member unpacks to more than 64 GiB, or to more than 64 MiB
-                and 1000 times its size.
+                and 100 times its size.
         """
         self.path, self.parts = path, tuple(parts)
         if not path.is_file():
@@ -63,7 +65,7 @@ class NpzImages(Sequence[np.ndarray]):
                     self._open_part(archive, part)
         except InputError:
             raise
-        except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        except (*DAMAGED, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: damaged npz ({str(error).splitlines()[0] if str(error) else type(error).__name__})") from error
         self._ends = list(itertools.accumulate(len(array) for array in self._arrays))
 
@@ -75,6 +77,14 @@ class NpzImages(Sequence[np.ndarray]):
         if pixels.dtype != np.uint8 or len(pixels.shape) not in (3, 4) or len(targets.shape) != 2 or pixels.shape[:1] != targets.shape[:1]:
             raise InputError(
                 f"{self.path}: {part}_images {pixels.dtype} {pixels.shape} and {part}_labels {targets.shape} are not a 2-D MedMNIST set"
+            )
+        if min(pixels.shape[1:3]) < MIN_SIDE or math.prod(pixels.shape[1:]) > MAX_VALUES:
+            raise InputError(
+                f"{self.path}: {part}_images {pixels.shape}: images have {MIN_SIDE} pixels a side or more, {MAX_VALUES:,} values at most"
+            )
+        if targets.shape[1] > _MOST_COLUMNS or math.prod(targets.shape) > _MOST_CELLS:
+            raise InputError(
+                f"{self.path}: {part}_labels {targets.shape}: {_MOST_COLUMNS:,} labels a row and {_MOST_CELLS:,} in all are the most"
             )
         if not whole or not targets.shape[1]:
             raise InputError(f"{self.path}: {part}_labels {targets.dtype} {targets.shape}: labels are whole numbers, one or more a row")

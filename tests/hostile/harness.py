@@ -23,7 +23,7 @@ BYTES = 2**30
 """By how much memory may grow at its peak."""
 LONGEST = 2_100
 """Characters of a message."""
-_HANGS = 60.0
+_HANGS = 30.0
 _SETTINGS = """
 encoder: {arch: resnet18}
 tasks: {finding: {kind: classification, classes: [a, b]}}
@@ -114,9 +114,9 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            self._process.stdin.close()
-            self._process.wait(_HANGS)
-            self._process.stdout.close()
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                assert pipe is not None
+                pipe.close()
         self._folder.cleanup()
