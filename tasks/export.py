@@ -79,6 +79,8 @@ def export(model: MultiTaskModel, path: Path, format: str = "onnx") -> Path:
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: no such folder {path.parent}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is there and is no plain file; it is not replaced")
     if format == "onnx":
         try:
             import onnx  # noqa: F401

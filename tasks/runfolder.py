@@ -129,6 +129,14 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under names joined by dots, as the command line writes them."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return result
+
+
 def flat(entry: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Return nested numbers under names joined by slashes, for trackers."""
     result: dict[str, float] = {}

@@ -178,11 +178,12 @@ class Trainer:
                 f"output {self.output}: the data sets ({', '.join(self.data)}) are not what this run began with; go on with the same "
                 "tables, or start a new output"
             )
-        for key, value in self._fixed().items():
-            if state["config"].get(key) != value:
+        now = self._fixed()
+        for key in sorted({*now, *state["config"]}):
+            began, wanted = state["config"].get(key), now.get(key)
+            if began != wanted:
                 raise InputError(
-                    f"output {self.output}: the run began with {key} = {state['config'].get(key)}, not {value}; go on with its "
-                    "config.yaml, or start a new output"
+                    f"output {self.output}: the run began with {key} = {began}, not {wanted}; go on with its config.yaml, or start a new output"
                 )
         checkpoint.restore(state, self.step_module, self.ema, self.optimisation)
         for name in _PROGRESS:
@@ -192,7 +193,8 @@ class Trainer:
 
     def _fixed(self) -> dict[str, Any]:
         """What a run that goes on must have kept: all of its configuration but where it is, how long it lasts, and how it is watched."""
-        return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _MAY_CHANGE}
+        kept = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _MAY_CHANGE}
+        return runfolder.leaves(kept)
 
     # ---- running ---------------------------------------------------------------------------------------------------
     def run(self) -> Report:

@@ -58,7 +58,11 @@ def test_cells(tiny_data: Path, tmp_path: Path) -> None:
         ({"variants": {}}, "at least one variant"),
         ({"variants": {"a/b": {}}}, "variant 'a/b' must be named in letters"),
         ({"variants": {"a": {"strategi": "full"}}}, "variant a: unknown key 'strategi'; did you mean 'strategy'"),
-        ({"schema_version": 9}, "newer than this umsrep reads"),
+        ({"schema_version": 9}, "schema_version 9 is not one that this umsrep reads"),
+        ({"schema_version": "x"}, "schema_version 'x' is not one"),
+        ({"output": 3}, "output must be a folder"),
+        ({"variants": {"a": ["full"]}}, "variant 'a' must be a mapping"),
+        ({"fractions": [0.1, 0.1000001]}, "two cells are called disc-alone_0.1_0"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_trained(changes: dict[str, Any], message: str, tiny_data: Path, tmp_path: Path) -> None:
@@ -89,6 +93,13 @@ def test_a_grid_goes_on_where_it_stopped(tiny_data: Path, tmp_path: Path, monkey
     report = json.loads((tmp_path / "grid" / "joint_1_0" / "report.json").read_text())
     assert first["metrics"]["disc/dice"] == {"mean": report["test"]["disc"]["dice"], "sd": None, "n": 1}
     assert json.loads((tmp_path / "grid" / "results.json").read_text())["table"] == result["table"]
+
+
+def test_cells_of_another_configuration_are_not_taken_for_these(tiny_data: Path, tmp_path: Path) -> None:
+    one = {"variants": {"joint": {}}, "seeds": [0]}
+    run_benchmark(load_benchmark(grid(tiny_data, tmp_path, **one)))
+    with pytest.raises(InputError, match="this cell ran with another configuration"):
+        run_benchmark(load_benchmark(grid(tiny_data, tmp_path, **one | {"variants": {"joint": {"epochs": 2}}})))
 
 
 def test_spread_is_that_of_a_sample() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,6 +15,23 @@ from umsrep.tasks import demo
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.data.doppler import FLOWS
 from umsrep.tasks.model import MultiTaskModel
+
+
+def test_an_interrupted_demo_can_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "fit", stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            demo.run_demo(tmp_path / "demo")
+
+
+def test_a_file_is_no_folder_for_a_demo(tmp_path: Path) -> None:
+    (tmp_path / "demo").write_text("mine")
+    with pytest.raises(InputError, match="is a file; choose a folder"):
+        demo.run_demo(tmp_path / "demo")
+    assert (tmp_path / "demo").read_text() == "mine"
 
 
 def test_demo_leaves_a_model_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,15 @@ def close(one: Any, other: Any) -> None:
         assert one[name] == pytest.approx(other[name], abs=1e-5, nan_ok=True)
 
 
+def test_distances_are_negated_for_selection() -> None:
+    tasks: dict[str, Any] = {"lungs": Segmentation(["background", "lung"])}
+    near, far = ({"lungs": {"n": 3.0, "dice": 0.9, "hd95": d, "hd95/lung": d}} for d in (2.0, 90.0))
+    for metric in ("lungs/hd95", "lungs/hd95/lung"):
+        assert selection_score(near, tasks, metric) > selection_score(far, tasks, metric)
+    with pytest.raises(InputError, match="'lungs/n' is not measured"):
+        selection_score(near, tasks, "lungs/n")
+
+
 def test_metrics_do_not_depend_on_batches_and_workers(model: MultiTaskModel, tiny_data: Path) -> None:
     first = evaluate(model, tiny_data, split="train", title=None)
     assert [first[n]["n"] for n in ("denoising", "disc", "size")] == [16, 13, 13]

@@ -17,7 +17,8 @@ from tests.tasks.runs import ARCH
 from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead, SegmentationHead
 from umsrep.tasks.model import MultiTaskModel
-from umsrep.tasks.outputs import predict_files
+from umsrep.tasks.outputs import _write_one, predict_files
+from umsrep.tasks.predict import Prediction
 from umsrep.tasks.trainer import Report
 from umsrep.zoo import Encoder, InputContract
 from umsrep.zoo.input_contract import ContractWarning
@@ -36,6 +37,19 @@ def read(path: Path) -> np.ndarray:
 def resave(source: Path, target: Path, size: tuple[int, int]) -> None:
     with Image.open(source) as image:
         image.resize(size).save(target)
+
+
+def test_class_names_do_not_make_file_names(tmp_path: Path) -> None:
+    names = ["overlay", "nodule/mass", "..", "a b"]
+    mask = np.zeros((4, 16, 16), dtype=np.uint8)
+    mask[1, :4] = 1
+    prediction = Prediction("segmentation", tuple(names), mask=mask, probabilities=mask.astype(np.float32))
+    entry = _write_one(tmp_path, "x", "many", prediction, np.zeros((16, 16), dtype=np.float32))
+    assert list(entry["masks"]) == names
+    files = [*entry["masks"].values(), entry["overlay"]]
+    assert len(set(files)) == 5
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
+    np.testing.assert_array_equal(read(tmp_path / entry["masks"]["nodule/mass"]), mask[1])
 
 
 def test_files_of_the_original_size(model: MultiTaskModel, tiny_data: Path, tmp_path: Path) -> None:

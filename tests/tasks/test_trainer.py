@@ -482,6 +482,31 @@ def test_resuming_a_finished_run_trains_no_more(tiny_data: Path, tmp_path: Path)
     assert len(entries(first.output)) == 1
 
 
+@pytest.mark.parametrize("changes", [{"seed": 7}, {"batch_size": 4}, {"optimiser": {"learning_rate": 0.1}}, {"balancing": "pcgrad"}])
+def test_resuming_with_other_settings_is_refused(changes: dict[str, Any], tiny_data: Path, tmp_path: Path) -> None:
+    fit(run_config(tiny_data, tmp_path / "run", epochs=1))
+    with pytest.raises(InputError, match=f"the run began with {next(iter(changes))}.* = .*; go on with its config.yaml"):
+        fit(run_config(tiny_data, tmp_path / "run", epochs=2, **changes), resume=True)
+
+
+def test_a_run_may_go_on_for_longer_and_with_other_workers(tiny_data: Path, tmp_path: Path) -> None:
+    fit(run_config(tiny_data, tmp_path / "run", epochs=1))
+    assert len(entries(fit(run_config(tiny_data, tmp_path / "run", epochs=2, workers=1), resume=True).output)) == 2
+
+
+def test_one_process_needs_no_wrapper(tiny_data: Path, tmp_path: Path) -> None:
+    trainer = Trainer(
+        run_config(
+            tiny_data,
+            tmp_path / "run",
+        )
+    )
+    before = trainer.step_module.forward
+    for _ in range(3):
+        assert trainer._wrap() is trainer.step_module
+    assert trainer.step_module.forward == before, "nothing is nested epoch by epoch"
+
+
 def test_resuming_on_other_data_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_data(tmp_path / "data")
     fit(run_config(folder, tmp_path / "run", epochs=1))
@@ -506,7 +531,7 @@ def test_what_a_licence_left_out_is_said_and_recorded(tmp_path: Path, capsys: py
 
 def test_resuming_with_other_heads_is_refused(tiny_data: Path, tmp_path: Path) -> None:
     fit(run_config(tiny_data, tmp_path / "run", epochs=1))
-    with pytest.raises(InputError, match="checkpoint does not fit this configuration"):
+    with pytest.raises(InputError, match=r"the run began with tasks\.denoising\.kind = denoising, not None"):
         fit(run_config(tiny_data, tmp_path / "run", epochs=2, tasks={"size": TASKS["size"]}), resume=True)
 
 

@@ -48,15 +48,16 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def test_finetune_writes_the_run_and_prints_its_numbers(
     tiny_data: Path, tmp_path: Path, write: Callable[..., Path], capsys: Capture
 ) -> None:
-    out = printed(
-        capsys, "finetune", "--config", write(tiny_data), "--epochs", "1", "--tasks.size.dropout=0.1", "--optimiser.learning_rate", "1e-3"
-    )
+    words = ("--epochs", "1", "--tasks.size.dropout=0.1", "--optimiser.learning_rate", "2e-3")
+    out = printed(capsys, "finetune", "--config", write(tiny_data), *words)
     assert "auroc" in out
     assert f"Run folder: {tmp_path / 'run'}" in out
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["tasks"]["size"]["dropout"] == 0.1
     assert "holds a run already; pass --resume" in refused(capsys, "finetune", "--config", write(tiny_data))
-    assert "Run folder" in printed(capsys, "finetune", "--config", write(tiny_data), "--resume")
+    assert "Run folder" in printed(capsys, "finetune", "--config", write(tiny_data), *words, "--resume")
+    line = refused(capsys, "finetune", "--config", write(tiny_data), "--resume")
+    assert "the run began with optimiser.learning_rate = 0.002, not 0.001; go on with its config.yaml" in line
     assert finetune_main(["--config", str(write(tiny_data))]) == 2
 
 
@@ -381,6 +382,11 @@ def test_an_interrupted_run_says_how_to_go_on(
     monkeypatch.setattr(trainer_module.Trainer, "_optimise", stop)
     assert main(["finetune", "--config", str(write(tiny_data))]) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+def test_escape_sequences_do_not_reach_the_terminal(capsys: Capture) -> None:
+    line = refused(capsys, "evaluate", "a/b\x1b[2J/c", "d")
+    assert "\x1b" not in line
 
 
 def test_defects_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
