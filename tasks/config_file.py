@@ -17,6 +17,10 @@ from umsrep.errors import InputError, nearest
 from umsrep.tasks.config import DataConfig, EarlyStoppingConfig, EncoderConfig, FineTuneConfig, OptimiserConfig, TargetConfig, TaskConfig
 from umsrep.tasks.data.augment import Augment
 
+_MOST_BYTES = 1_000_000  # 20,000 class names have half of it
+_DEEPEST = 32
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's where PyYAML was built with it: ten times as fast
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FineTuneConfig:
     """Read a YAML configuration.
@@ -31,13 +35,38 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FineTuneConf
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such configuration file")
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise InputError(f"{path}: {size:,} bytes; no configuration has more than {_MOST_BYTES:,}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also for what is not UTF-8
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: a configuration is a mapping of keys")
     return config_from_dict(apply_overrides(values, overrides), where=str(path))
+
+
+def read_yaml(text: str) -> Any:
+    """Read YAML into plain values, without aliases, by which a small file can mean an endless one.
+
+    Raises:
+        ValueError: for what is not YAML, holds an alias, is nested deep, or has a date or number that Python does not read.
+    """
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=_LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError(f"line {_line(event)}: nested deeper than {_DEEPEST} levels")
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"line {_line(event)}: an alias, *{event.anchor}; write the value out")
+        return yaml.load(text, Loader=_LOADER)  # a safe loader
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
 
 
 def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> FineTuneConfig:
@@ -47,7 +76,7 @@ def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> Fin
     parser.add_class_arguments(FineTuneConfig, "run")
     try:
         parsed = parser.instantiate(parser.parse_object({"run": _words(values)}))
-    except (ArgumentError, TypeError) as error:
+    except (ArgumentError, TypeError, OverflowError) as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         message = re.sub(r"\brun\.", "", " ".join(str(error).split()))
@@ -57,12 +86,14 @@ def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> Fin
 
 
 def _words(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy in which YAML's readings of what was meant as words are undone: ``no`` as False, numbers as keys of a map."""
+    """Return a copy in which YAML's readings of what was meant are undone: ``no`` as False, numbers as keys of a map, one licence."""
     copied = copy.deepcopy(dict(values))
     if copied.get("precision") is False:
         copied["precision"] = "no"
     sets = copied.get("data")
     for data in sets if isinstance(sets, list) else ():  # other types are refused by the parser
+        if isinstance(data, dict) and isinstance(data.get("licenses"), str):
+            data["licenses"] = [data["licenses"]]
         targets = data.get("targets") if isinstance(data, dict) else None
         for target in targets.values() if isinstance(targets, dict) else ():
             if isinstance(target, dict) and isinstance(target.get("map"), dict):
@@ -77,7 +108,7 @@ def text_keys(mapping: Mapping[Any, Any]) -> dict[str, Any]:
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return the values with ``--a.b value`` pairs put in."""
-    result = yaml.safe_load(yaml.safe_dump(dict(values)))
+    result = copy.deepcopy(dict(values))
     words = list(overrides)
     while words:
         word = words.pop(0)
@@ -89,8 +120,8 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
                 raise InputError(f"--{key} needs a value")
             text = words.pop(0)
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = read_yaml(text)
+        except ValueError as error:
             raise InputError(f"--{key}: '{text}' is not valid YAML") from error
         _put(result, key.split("."), value, key)
     return dict(result)

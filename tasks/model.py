@@ -215,7 +215,12 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         where = str(source.folder / hub.HEADS_FILE)
         tensors = source.tensors(hub.HEADS_FILE)
         with Construction(where, elements=2 * sum(t.numel() for t in tensors.values()) + 1_000_000, empty_on_meta=False):
-            model = cls(encoder, {head: head_from_config(head, entry) for head, entry in entries.items()})
+            try:
+                model = cls(encoder, {head: head_from_config(head, entry) for head, entry in entries.items()})
+            except InputError:
+                raise
+            except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:  # arguments of types no head takes
+                raise InputError(f"{source.folder / hub.CONFIG_FILE}: its heads cannot be built ({error})") from error
         own = model.head_tensors()
         if wrong := sorted(own.keys() ^ tensors.keys()) or [k for k in own if not _alike(own[k], tensors[k])]:
             raise InputError(f"{where}: does not fit the heads in config.json (first: {wrong[0]})")

@@ -7,6 +7,7 @@ statistics, which are what ranks gather.
 
 from __future__ import annotations
 
+import collections
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ def check_classes(classes: Sequence[str], minimum: int = 1) -> tuple[str, ...]:
     bad = [name for name in names if not isinstance(name, str) or not name]
     if bad:
         raise InputError(f"class names must be non-empty strings, got {bad[0]!r}: quote it in the config")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in collections.Counter(names).items() if count > 1)
     if repeated:
         raise InputError(f"duplicate class name {repeated[0]!r} in classes {list(names)}: give every class its own name")
     if len(names) < minimum:

@@ -183,7 +183,8 @@ class Trainer:
             began, wanted = state["config"].get(key), now.get(key)
             if began != wanted:
                 raise InputError(
-                    f"output {self.output}: the run began with {key} = {began}, not {wanted}; go on with its config.yaml, or start a new output"
+                    f"output {self.output}: the run began with {key} = {began}, not {wanted}; go on with its config.yaml, or start a new "
+                    "output"
                 )
         checkpoint.restore(state, self.step_module, self.ema, self.optimisation)
         for name in _PROGRESS:

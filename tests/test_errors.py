@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 from umsrep.errors import InputError, nearest
 
 
@@ -37,3 +39,13 @@ def test_nothing_known_says_nothing() -> None:
 
 def test_options_may_be_an_iterator() -> None:
     assert nearest("linnet", iter(["linknet"])) == "; did you mean 'linknet'?"
+
+
+def test_a_message_is_one_printable_line_however_long_its_parts() -> None:
+    assert str(InputError("a\x1b[31m\r\nb\u202ec\ud800")) == r"a\x1b[31m\r\nb\u202ec\ud800"
+    text = str(InputError("start " + "x" * 10**6 + " end"))
+    assert text.startswith("start x")
+    assert text.endswith("x end")
+    assert len(text) <= 2000
+    assert len(str(InputError("\u202e" * 10**6))) <= 2000
+    assert str(pickle.loads(pickle.dumps(InputError("a\nb")))) == r"a\nb"

@@ -39,8 +39,10 @@ def check_fields(contract: InputContract) -> None:
     """
     if not isinstance(contract.channels, int) or isinstance(contract.channels, bool):
         raise InputError(f"contract: channels must be a whole number, not {shown(contract.channels)}")
-    if not 1 <= contract.channels <= MOST_CHANNELS:
-        raise InputError(f"contract: channels must be 1 to {MOST_CHANNELS:,}, not {shown(contract.channels)}")
+    if contract.channels < 1:
+        raise InputError(f"contract: channels must be 1 or more, not {shown(contract.channels)}")
+    if contract.channels > MOST_CHANNELS:
+        raise InputError(f"contract: channels must be {MOST_CHANNELS:,} or fewer, not {shown(contract.channels)}")
     for name, choices in _CHOICES.items():
         value = getattr(contract, name)
         if not isinstance(value, str):
@@ -51,7 +53,7 @@ def check_fields(contract: InputContract) -> None:
         if not isinstance(getattr(contract, name), bool):
             raise InputError(f"contract: {name} must be true or false, not {shown(getattr(contract, name))}")
     _check_size(contract.size)
-    if contract.size is not None and (values := contract.channels * math.prod(contract.size)) > MAX_VALUES:
+    if isinstance(contract.size, tuple) and (values := contract.channels * math.prod(contract.size)) > MAX_VALUES:
         raise InputError(
             f"contract: size {contract.size} and {contract.channels} channels are {values:,} values; {MAX_VALUES:,} are the most"
         )
@@ -82,9 +84,11 @@ def _check_affine(contract: InputContract) -> None:
             raise InputError(f"contract: {name} must be made of numbers, not {shown(value)}")
         if isinstance(value, tuple) and len(value) != contract.channels:
             raise InputError(f"contract: {name} has {len(value)} values for {contract.channels} channels")
-        least = -_MOST_AFFINE if name == "mean" else 1 / _MOST_AFFINE
-        if not all(least <= v <= _MOST_AFFINE for v in values):  # NaN compares as false; a whole number may have thousands of digits
-            raise InputError(f"contract: {name} must be finite and {least:g} to {_MOST_AFFINE:g}, not {shown(value)}")
+        if not all(abs(v) < math.inf and (name == "mean" or v > 0) for v in values):  # NaN compares as false
+            raise InputError(f"contract: {name} must be finite{' and above 0' if name == 'std' else ''}, not {shown(value)}")
+        if not all(abs(v) <= _MOST_AFFINE and (name == "mean" or v >= 1 / _MOST_AFFINE) for v in values):
+            least = -_MOST_AFFINE if name == "mean" else 1 / _MOST_AFFINE
+            raise InputError(f"contract: {name} must be {least:g} to {_MOST_AFFINE:g}, not {shown(value)}")
 
 
 def _check_pair(name: str, value: Any) -> None:

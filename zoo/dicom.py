@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,7 @@ from pydicom.uid import UID
 
 from umsrep.errors import InputError
 from umsrep.zoo.dicom_values import display_rule, is_hounsfield, look_up_table, pixel_spacing, rescale, rescaled_range
-from umsrep.zoo.stored import DAMAGED, MAX_PIXELS, Stored, check_shape, choose_frame, silenced
+from umsrep.zoo.stored import DAMAGED, MAX_PIXELS, Stored, check_shape, choose_frame, no_warnings, silenced
 
 _KEYWORDS = (
     *("SOPClassUID", "Modality", "ImageType", "NumberOfFrames"),
@@ -98,9 +97,8 @@ def read_dicom(path: Path, name: str, frame: int | None = None) -> Stored:
 def _quiet(message: str) -> Iterator[None]:
     """Raise ``message`` for whatever pydicom or a decoder raises; silence its warnings and log, which quote values of the header."""
     try:
-        with silenced("pydicom"), warnings.catch_warnings():
-            # What they tell of is repaired by the codestream's own facts (colour space), harmless (padding) or found by our checks.
-            warnings.simplefilter("ignore")
+        # What they tell of is repaired by the codestream's own facts (colour space), harmless (padding) or found by our checks.
+        with silenced("pydicom"), no_warnings():
             yield
     except InputError:
         raise

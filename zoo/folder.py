@@ -45,6 +45,7 @@ _RESERVED = (
 _MOST_CONFIG = 4_000_000  # bytes; 20,000 class names have half a million
 _MOST_NUMBER = 65_536  # no layer's width, count of layers or image side is larger
 _MOST_CHANNELS = 1_024
+_MOST_DIGITS = 1e40
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -67,8 +68,6 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid JSON (nested too deep)") from error
     except (UnicodeDecodeError, ValueError) as error:  # ValueError: also a number of more digits than Python reads
         raise InputError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from error
-    if not all(map(_finite, given)):
-        raise InputError(f"{path}: holds NaN, an infinity or a number of more than 40 digits")
     block = config.get("umsrep") if isinstance(config, dict) else None
     if not isinstance(block, dict):
         raise InputError(
@@ -82,6 +81,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     for old in range(version, SCHEMA_VERSION):
         config = MIGRATIONS[old](config)
     _check_config(path, config)
+    if not all(abs(number) < _MOST_DIGITS for number in given):  # NaN compares as false
+        raise InputError(f"{path}: holds NaN, an infinity or a number of more than 40 digits")
     return cast(dict[str, Any], config)
 
 
@@ -115,10 +116,6 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or ":" in architecture or "/" in architecture:
         raise InputError(f"{path}: architecture must be a plain timm name, not {str(architecture)[:80]!r}")
-
-
-def _finite(number: int | float) -> bool:
-    return abs(number) < 1e40  # NaN compares as false
 
 
 def numbers(value: Any) -> list[int | float]:

@@ -60,7 +60,7 @@ def scale(stored: Stored, contract: InputContract, name: str, *, lenient: bool =
     """
     pixels, bent = stored.pixels, []
     if pixels.dtype.kind == "f" and not (float(pixels.min()) >= -_MOST and float(pixels.max()) <= _MOST):  # NaN compares as false
-        raise broken(name, "finite", f"NaN, infinite pixels, or values beyond {_MOST:g}; repair or leave out this image")
+        raise broken(name, "finite", f"NaN or infinite pixels, or values beyond {_MOST:g}; repair or leave out this image")
     meaning, declared = _meaning(stored, contract)
     window = contract.window
     expected = contract.expected_range or declared
@@ -69,6 +69,10 @@ def scale(stored: Stored, contract: InputContract, name: str, *, lenient: bool =
     elif meaning is None:
         if not lenient:
             remedy = "set unit to '12-bit' or '16-bit', HU with a window, or percentiles"
+            if pixels.min() < 0:
+                remedy = "set unit HU with a window, or percentiles"
+            elif pixels.max() <= 255:
+                remedy = "if these are 8-bit values, store them as such (uint8)"
             depth = f"{pixels.dtype} pixels (largest {pixels.max()}) of undeclared depth; the contract's unit is '{contract.unit}'"
             raise broken(name, "unit", f"{depth}: {remedy}")
         declared = (0.0, 2.0 ** max(8, int(pixels.max()).bit_length()) - 1)
@@ -84,9 +88,16 @@ def scale(stored: Stored, contract: InputContract, name: str, *, lenient: bool =
         means = "expected_range says" if contract.expected_range else f"{meaning} means"
         if not lenient:
             values = f"values from {pixels.min():g} to {pixels.max():g}"
-            raise broken(name, "expected_range", f"{values}, but {means} {expected[0]:g} to {expected[1]:g}")
+            floats = meaning == "unit-interval" and not contract.expected_range
+            remedy = "; floats must lie in 0 to 1: divide by the full scale, or store the integers" if floats else ""
+            raise broken(name, "expected_range", f"{values}, but {means} {expected[0]:g} to {expected[1]:g}{remedy}")
         pixels = np.clip(pixels, *expected)
         bent.append(f"contract rule 'expected_range' bent: values beyond what {means} {expected[0]:g} to {expected[1]:g} saturate")
+    if contract.unit == "HU" and stored.unit != "HU" and pixels.dtype.kind == "f" and 0 <= pixels.min() < pixels.max() <= 1:
+        problem = "floats that all lie in 0 to 1 are no Hounsfield units; give the contract the unit 'unit-interval'"
+        if not lenient:
+            raise broken(name, "unit", problem)
+        bent.append(f"contract rule 'unit' bent: {problem}")
     inverted = stored.inverted and contract.photometric == "monochrome2"
     if contract.percentiles:
         low, high = (float(p) for p in np.percentile(pixels, contract.percentiles))
@@ -99,6 +110,12 @@ def scale(stored: Stored, contract: InputContract, name: str, *, lenient: bool =
         if declared is None or not math.isfinite(declared[0]):
             raise broken(name, "unit", f"{meaning} pixels of undeclared range; set unit HU with a window, or percentiles")
         low, high = declared
+        if not _within(pixels, declared):  # an expected_range that is wider than the unit
+            problem = f"values beyond {low:g} to {high:g}, what {meaning} means; give the contract a window"
+            if not lenient:
+                raise broken(name, "expected_range", problem)
+            pixels = np.clip(pixels, low, high)
+            bent.append(f"contract rule 'expected_range' bent: values beyond what {meaning} means saturate")
         return _affine(pixels, low, high, inverted), tuple(bent)
     return np.clip(_affine(pixels, low, high, inverted), 0, 1), tuple(bent)
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import logging
 import math
 import struct
+import threading
 import tokenize
 import warnings
 import zlib
@@ -138,19 +140,57 @@ def choose_frame(frames: int, frame: int | None, name: str, what: str = "frames"
     return frame
 
 
+class _Shared:
+    """A setting of the whole process that several threads may want at once: the first in makes it, the last out takes it back."""
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.stack = threading.Lock(), 0, contextlib.ExitStack()
+
+    def enter(self, make: Callable[[contextlib.ExitStack], None]) -> None:
+        with self.lock:
+            self.users += 1
+            if self.users == 1:
+                make(self.stack)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.users -= 1
+            if self.users == 0:
+                self.stack.close()
+
+
+_WARNINGS = _Shared()
+_LOGGERS: dict[str, _Shared] = collections.defaultdict(_Shared)
+
+
+@contextlib.contextmanager
+def no_warnings() -> Iterator[None]:
+    """Drop warnings, in any number of threads; but of a decompression bomb Pillow's becomes an error."""
+
+    def make(stack: contextlib.ExitStack) -> None:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+    _WARNINGS.enter(make)
+    try:
+        yield
+    finally:
+        _WARNINGS.leave()
+
+
 @contextlib.contextmanager
 def readable(name: str, what: str = "image") -> Iterator[None]:
     """Turn what Pillow and numpy raise on a damaged file into one error that names it; their warnings about metadata are dropped."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with no_warnings():
             yield
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        kinds = "PNG, JPEG, TIFF, BMP, DICOM, NIfTI or .npy" if what == "image" else "a grey or palette PNG"
-        raise InputError(f"{name}: not an image that can be read ({kinds})") from error
+        if what != "image":
+            raise InputError(f"{name}: damaged or unreadable {what} (of no known image format)") from error
+        raise InputError(f"{name}: not an image that can be read (PNG, JPEG, TIFF, BMP, DICOM, NIfTI or .npy)") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{name}: more pixels than {MAX_PIXELS:,}, the most that are read: crop it or make it smaller") from error
     except DAMAGED as error:
@@ -161,12 +201,16 @@ def readable(name: str, what: str = "image") -> Iterator[None]:
 def silenced(logger_name: str) -> Iterator[None]:
     """Keep a library from logging: what it says of a damaged or odd header quotes the header."""
     logger = logging.getLogger(logger_name)
-    disabled = logger.disabled
-    logger.disabled = True
+
+    def make(stack: contextlib.ExitStack) -> None:
+        stack.callback(setattr, logger, "disabled", logger.disabled)
+        logger.disabled = True
+
+    _LOGGERS[logger_name].enter(make)
     try:
         yield
     finally:
-        logger.disabled = disabled
+        _LOGGERS[logger_name].leave()
 
 
 def _one_line(error: BaseException) -> str:

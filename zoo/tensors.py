@@ -17,6 +17,7 @@ from umsrep.errors import InputError
 # What weights and batch-norm counters need, in bytes a value
 DTYPES: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
 PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".tar")
+_MOST_TENSORS = 20_000
 _MOST_HEADER = 16_000_000  # bytes; a model of 5,000 tensors has about half a million
 
 
@@ -69,6 +70,8 @@ def check_header(path: Path) -> dict[str, tuple[int, ...]]:
     if not isinstance(header, dict):
         raise InputError(f"{path}: damaged safetensors file (header is no object)")
     header.pop("__metadata__", None)
+    if len(header) > _MOST_TENSORS:
+        raise InputError(f"{path}: {len(header):,} tensors; no model has more than {_MOST_TENSORS:,}")
     entries = {name: _entry(path, name, value) for name, value in header.items()}
     position = 0
     for name, (_, start, stop) in sorted(entries.items(), key=lambda item: item[1][1:]):
@@ -85,8 +88,8 @@ def _entry(path: Path, name: str, value: Any) -> tuple[tuple[int, ...], int, int
     if not isinstance(value, dict) or not isinstance(value.get("shape"), list) or not isinstance(value.get("data_offsets"), list):
         raise InputError(f"{where} has no shape or no offsets")
     dtype, shape, offsets = value.get("dtype"), value["shape"], value["data_offsets"]
-    if dtype not in DTYPES:
-        raise InputError(f"{where} is of type {dtype}; weights are {', '.join(DTYPES)}: save it again in one of them")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise InputError(f"{where} is of type {str(dtype)[:40]}; weights are {', '.join(DTYPES)}: save it again in one of them")
     numbers = [*shape, *offsets]
     if len(offsets) != 2 or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
         raise InputError(f"{where} has an impossible shape or impossible offsets")

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from umsrep.errors import InputError
 from umsrep.tasks.classification import Classification
-from umsrep.tasks.data.augment import Augment
+from umsrep.tasks.data.augment import IGNORE, Augment
 from umsrep.tasks.data.labels import read_label
 from umsrep.tasks.data.manifest import Manifest
 from umsrep.tasks.denoising import Denoising
@@ -183,7 +183,8 @@ class JointDataset(Dataset[Any]):
                 item[f"noisy.{name}"] = self.contract.normalise(noisy)
                 item[f"target.{name}"] = unit
             elif isinstance(task, Segmentation):
-                item[f"target.{name}"] = masks[name].long()
+                target = masks[name].long()
+                item[f"target.{name}"] = target if task.ignore_index == IGNORE else target.masked_fill(target == IGNORE, task.ignore_index)
             else:
                 item[f"target.{name}"] = torch.as_tensor(self.labels[name][index])
         return item
@@ -206,7 +207,7 @@ class JointDataset(Dataset[Any]):
         for column in self._mask_columns(name, source):
             where = f"{source.manifest.where(row)}: {column}"
             stored = source.manifest.mask(column, row)
-            plane = read_mask(stored, where) if isinstance(stored, Path) else stored
+            plane = read_mask(stored, where, source.manifest.frame(row)) if isinstance(stored, Path) else stored
             where = f"{where} '{stored.name}'" if isinstance(stored, Path) else where
             if plane.shape != size:  # also where the image's header did not tell its size
                 raise InputError(f"{where} is {plane.shape[1]}x{plane.shape[0]} pixels, the image {size[1]}x{size[0]}")
@@ -256,23 +257,33 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
     try:
         with path.open("rb") as file:
-            head = file.read(24)
-            if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) == 24:  # most masks; ten times as fast as opening it as an image
-                width, height = struct.unpack(">II", head[16:])
+            head = file.read(4096)
+            # most masks; ten times as fast as opening it as an image
+            if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 24 and b"eXIf" not in head:
+                width, height = struct.unpack(">II", head[16:24])
                 return width, height
         with readable(str(path)), Image.open(path, formats=PICTURES) as image:
-            turned = image.format in ("JPEG", "TIFF") and image.getexif().get(_ORIENTATION, 1) >= 5  # rows and columns change places
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5  # rows and columns change places
             return (image.height, image.width) if turned else image.size
     except (OSError, InputError):
         return None
 
 
-def read_mask(path: Path, where: str) -> np.ndarray:
-    """Read an index mask [H, W] as stored; ``where`` names its row and column in the `InputError` for what is none."""
+def read_mask(path: Path, where: str, frame: int | None = None) -> np.ndarray:
+    """Read an index mask [H, W], turned as its EXIF orientation says, like images.
+
+    Args:
+        path: A grey or palette image; of several pages the one of ``frame``.
+        where: Its row and column, named in the `InputError` for what is none.
+        frame: The image's frame, used where the mask has several pages too.
+    """
     name = f"{where} '{path.name}'"
     with readable(name, "mask"), open_picture(path, name) as image:
         if image.mode not in ("1", "L", "P", "I;16", "I"):
             raise InputError(f"{name}: colour mode {image.mode}; a mask is a grey or palette PNG of class indices")
-        choose_frame(getattr(image, "n_frames", 1), None, name)
-        array = np.asarray(image)
+        pages = getattr(image, "n_frames", 1)
+        if pages > 1:
+            image.seek(choose_frame(pages, frame, name))
+        image.load()  # a TIFF turns itself by this
+        array = np.asarray(ImageOps.exif_transpose(image))
     return array.astype(np.uint8) if array.dtype == bool else array

@@ -10,6 +10,7 @@ import json
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -110,7 +111,7 @@ def tables() -> dict[str, bytes]:
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows), buffer)
         found["metadata.parquet"] = buffer.getvalue()
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part in ("train", "val", "test"):
         arrays |= {f"{part}_images": np.full((2, 28, 28), 9, np.uint8), f"{part}_labels": np.array([[0], [1]], np.uint8)}
     for name, save in (("stored.npz", np.savez), ("packed.npz", np.savez_compressed)):

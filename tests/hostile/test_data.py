@@ -81,7 +81,7 @@ def test_cells_are_text_and_reach_no_terminal(worker: Worker, tmp_path: Path, co
     for call in ("manifest", "dataset"):
         worker(call, path=str(folder)).check((column, text))
     shown = worker("command", argv=["inspect", str(folder)]).check().value
-    assert shown["code"] in (0, 1, 2)
+    assert shown["code"] in (0, 2)
     assert "Traceback" not in shown["err"]
     for stream in (shown["out"], shown["err"]):
         assert all(c.isprintable() for line in stream.split("\n") for c in line), ascii(stream)
@@ -93,7 +93,7 @@ def test_names_in_the_page_are_escaped(worker: Worker, tmp_path: Path) -> None:
         tmp_path, f"file_name,label,split,site,patient_id\n0.png,{text},train,{text},{text}\n1.png,b,test,x,{text}\n", "0.png", "1.png"
     )
     page = tmp_path / "page.html"
-    assert worker("command", argv=["inspect", str(folder), "--html", str(page)]).check().value["code"] in (0, 1), "inspect ran"
+    assert worker("command", argv=["inspect", str(folder), "--html", str(page)]).check().value["code"] in (0, 2)
     html = page.read_text(encoding="utf-8")
     assert "<script>alert" not in html
     assert "<img src=x" not in html
@@ -140,8 +140,7 @@ def test_masks_of_twenty_thousand_classes(worker: Worker, tmp_path: Path) -> Non
     Image.fromarray(mask).save(folder / "m.png")
     outcome = worker("dataset", path=str(folder)).refused("row 2", "mask values", "more", "classes are")
     assert len(outcome.message) < 600
-    worker("dataset", path=str(folder), classes=19_000).refused("row 2", "mask values")
-    assert worker("dataset", path=str(folder), classes=20_000).check().ending == "done"
+    worker("dataset", path=str(folder), classes=20_000).refused("ignore_index 255", "use 255")  # masks are of 8 bits: 254 classes
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,7 @@ def archive_of(path: Path, images: tuple[int, ...], labels: tuple[int, ...], kin
 @pytest.mark.parametrize(
     ("images", "labels"),
     [
-        ((10_000, 224, 224), (10_000, 1)),  # half a gigabyte in half a megabyte
+        ((1_500, 224, 224), (1_500, 1)),  # 75 MB in 75 kB
         ((10_000_000, 1, 1), (10_000_000, 1)),  # a row for each byte
         ((1, 28, 28), (1, 10_000_000)),
         ((1, 28, 28), (2, 1)),

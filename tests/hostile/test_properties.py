@@ -6,7 +6,10 @@ Each property runs a few cases with the fast tests and many with the slow ones, 
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import json
+import operator
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +67,7 @@ def damaged(draw: st.DrawFn, files: dict[str, bytes]) -> tuple[str, bytes]:
         elif kind == "number":
             size, order = draw(st.sampled_from([1, 2, 4, 8])), draw(st.sampled_from(["little", "big"]))
             value = draw(st.sampled_from(_NUMBERS)) % 2 ** (8 * size)
-            data[at : at + size] = value.to_bytes(size, order)  # type: ignore[arg-type]
+            data[at : at + size] = value.to_bytes(size, order)
         else:
             part = bytes(data[at : at + draw(st.integers(1, 64))])
             to = draw(st.integers(0, len(data)))
@@ -200,25 +203,22 @@ def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path] * bool(path) + [p for key, inner in items for p in _paths(inner, (*path, key))]
 
 
+def changed(honest: Any, changes: list[tuple[tuple[Any, ...], Any]]) -> Any:
+    """Return a copy with values put in, where earlier ones have left the place."""
+    values = json.loads(json.dumps(honest))
+    for (*parents, last), value in changes:
+        with contextlib.suppress(LookupError, TypeError):
+            functools.reduce(operator.getitem, parents, values)[last] = value
+    return values
+
+
 @both("configs")
 def test_random_values_in_config_json(worker: Worker, tmp_path: Path, examples: int) -> None:
     honest = json.loads((PRESET / CONFIG_FILE).read_text(encoding="utf-8"))
     folder = Path(shutil.copytree(PRESET, tmp_path / "model"))
 
     def check(case: tuple[list[tuple[tuple[Any, ...], Any]], bool]) -> None:
-        config = json.loads(json.dumps(honest))
-        for path, value in case[0]:
-            node = config
-            for key in path[:-1]:
-                if (
-                    not isinstance(node, dict | list)
-                    or (isinstance(node, dict) and key not in node)
-                    or (isinstance(node, list) and key >= len(node))
-                ):
-                    return
-                node = node[key]
-            if isinstance(node, dict) or (isinstance(node, list) and path[-1] < len(node)):
-                node[path[-1]] = value
+        config = changed(honest, case[0])
         (folder / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
         worker("model" if case[1] else "encoder", path=str(folder)).check(case)
 
@@ -255,19 +255,7 @@ def test_random_values_in_a_configuration(worker: Worker, tmp_path: Path, exampl
     }
 
     def check(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
-        values = json.loads(json.dumps(honest))
-        for path, value in changes:
-            node = values
-            for key in path[:-1]:
-                if (
-                    not isinstance(node, dict | list)
-                    or (isinstance(node, dict) and key not in node)
-                    or (isinstance(node, list) and key >= len(node))
-                ):
-                    return
-                node = node[key]
-            if isinstance(node, dict) or (isinstance(node, list) and path[-1] < len(node)):
-                node[path[-1]] = value
+        values = changed(honest, changes)
         (tmp_path / "c.yaml").write_text(json.dumps(values), encoding="utf-8")  # JSON is YAML
         worker("config", path=str(tmp_path / "c.yaml")).check(changes)
 

@@ -34,3 +34,21 @@ def test_a_contract_of_every_default_passes_and_every_field_is_documented() -> N
 def test_pairs(field: str, value: object) -> None:
     with pytest.raises(InputError, match=f"contract: {field} must be"):
         InputContract.from_dict({field: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": 1025}, "channels must be 1,024 or fewer"),
+        ({"channels": 3, "size": 8192}, "201,326,592 values; 100,663,296 are the most"),
+        ({"mean": 10**400}, "mean must be -1e"),
+        ({"std": 1e-320}, "std must be 1e-06"),
+        ({"window": (0, 1e-50)}, "apart in float32"),
+        ({"window": (0, 10**400)}, "apart in float32"),
+        ({"mean": "x" * 1000}, r"made of numbers, not 'x+\.\.\.$"),
+    ],
+    ids=str,
+)
+def test_values_that_would_fill_memory_or_leave_float32(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=f"contract: .*{message}"):
+        InputContract.from_dict(values)

@@ -337,3 +337,12 @@ def test_heads_that_their_weights_cannot_fill(with_heads: Path, tmp_path: Path, 
         MultiTaskModel.from_pretrained(folder)
     assert one_line(caught)
     assert digest_of(MultiTaskModel.from_pretrained(with_heads)) == digest_of(MultiTaskModel.from_pretrained(with_heads))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [('{"a": 1, "a": 2}', "the same key twice"), ('{"a": ' + "[" * 900 + "]" * 900 + "}", "config.json: ")]
+)
+def test_json_that_says_two_things_or_nests_deep(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        hub.read_config(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -147,4 +148,13 @@ def test_without_nibabel_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     path = write(tmp_path / "a.nii", body(), "RAS")
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(InputError, match=r"pip install 'umsrep\[nifti\]'"):
+        read_stored(path, frame=0)
+
+
+def test_voxels_that_begin_a_gigabyte_away_are_not_sought(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", body(), "RAS")
+    content = bytearray(path.read_bytes())
+    content[108:112] = struct.pack("<f", 2.0**30)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="voxels begin at byte"):
         read_stored(path, frame=0)

@@ -226,3 +226,44 @@ def test_an_error_keeps_its_rule_through_a_process_border() -> None:
     error = pickle.loads(pickle.dumps(broken("a.png", "unit", "wrong")))
     assert type(error) is ContractError
     assert (str(error), error.rule) == ("a.png: contract rule 'unit': wrong", "unit")
+
+
+def test_values_and_sizes_beyond_float32_and_memory_are_refused() -> None:
+    with pytest.raises(ContractError, match="beyond 1e\\+30"):
+        scale(Stored(np.full((8, 8), 1e300)), InputContract(percentiles=(0, 100)), "x")
+    with pytest.raises(ContractError, match="500 channels; 100,663,296 values"):
+        match_channels(np.zeros((1024, 1024), np.float32), InputContract(channels=500), "x")
+
+
+def test_an_expected_range_wider_than_the_unit_does_not_leave_the_contract() -> None:
+    pixels = np.full((32, 32), 5000, dtype=np.uint16)
+    for size in (None, 16, 32):
+        contract = InputContract(size=size, unit="12-bit", expected_range=(0, 5000))
+        with pytest.raises(ContractError, match="contract rule 'expected_range': values beyond 0 to 4095, what 12-bit means"):
+            contract.load(pixels)
+    with pytest.warns(ContractWarning, match="'expected_range' bent"):
+        tensor = InputContract(unit="12-bit", expected_range=(0, 5000)).load(pixels, lenient=True)
+    assert float(tensor.max()) == 1.0
+
+
+def test_floats_of_zero_to_one_are_no_hounsfield_units() -> None:
+    contract = InputContract(unit="HU", window=(-1000, 400))
+    image = np.random.default_rng(0).random((32, 32)).astype(np.float32)
+    with pytest.raises(ContractError, match="contract rule 'unit': floats that all lie in 0 to 1 are no Hounsfield units"):
+        contract.load(image)
+    assert contract.load(image * 1000 - 500).shape == (1, 32, 32)
+    assert contract.load(np.zeros((32, 32), dtype=np.float32)).shape == (1, 32, 32), "water, say"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "remedy"),
+    [
+        (np.full((16, 16), 200, dtype=np.int64), "store them as such \\(uint8\\)"),
+        (np.full((16, 16), -200, dtype=np.int16), "set unit HU with a window, or percentiles"),
+        (np.full((16, 16), 2000, dtype=np.uint16), "set unit to '12-bit' or '16-bit'"),
+        (np.full((16, 16), 200, dtype=np.float32), "divide by the full scale"),
+    ],
+)
+def test_the_remedy_fits_the_values(pixels: np.ndarray, remedy: str) -> None:
+    with pytest.raises(ContractError, match=remedy):
+        InputContract().load(pixels)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import sys
+import threading
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from PIL import Image
 
 from umsrep.errors import InputError
 from umsrep.zoo import stored
-from umsrep.zoo.stored import MAX_PIXELS, read_stored
+from umsrep.zoo.stored import MAX_PIXELS, no_warnings, read_stored, silenced
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 DEEP = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
@@ -187,7 +190,7 @@ def test_missing_foreign_and_oddly_named_files(tmp_path: Path) -> None:
     refused(tmp_path / "a.eps", "not an image that can be read")
     refused(str(tmp_path / "a\n;b.png"), r"a\?;b\.png: no such file")
     refused("\0", "no such file")
-    refused("x" * 5000, "damaged or unreadable image")
+    refused("x" * 300, "damaged or unreadable image")
 
 
 def test_content_counts_and_not_the_suffix(tmp_path: Path) -> None:
@@ -235,3 +238,45 @@ def test_a_logger_is_silenced_only_for_the_while(caplog: pytest.LogCaptureFixtur
         logging.getLogger("somebody").error("secret")
     logging.getLogger("somebody").error("heard")
     assert [record.message for record in caplog.records] == ["heard"]
+
+
+def test_values_pages_and_scans_are_counted_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="100,663,296 values are the most"):
+        stored.check_shape((8192, 8192, 3), "x")
+    grey = Image.new("L", (16, 16))
+    grey.save(tmp_path / "a.tif", save_all=True, append_images=[grey] * 4)
+    assert read_stored(tmp_path / "a.tif", frame=4).frames == 5
+    monkeypatch.setattr(stored, "MAX_FRAMES", 4)
+    with pytest.raises(InputError, match="more than 4 pages"):
+        read_stored(tmp_path / "a.tif", frame=0)
+    grey.save(tmp_path / "a.jpg", progressive=True)
+    assert read_stored(tmp_path / "a.jpg").pixels.shape == (16, 16)
+    monkeypatch.setattr(stored, "_MOST_SCANS", 2)
+    with pytest.raises(InputError, match="more than 2 scans"):
+        read_stored(tmp_path / "a.jpg")
+
+
+def test_threads_leave_warnings_and_loggers_as_they_were() -> None:
+    before, logger = list(warnings.filters), logging.getLogger("pydicom")
+    inside = threading.Barrier(2, timeout=10)
+    seen: list[bool] = []
+
+    def first() -> None:
+        with no_warnings(), silenced("pydicom"):
+            inside.wait()  # both are in
+            inside.wait()  # the other has left
+
+    def second() -> None:
+        with no_warnings(), silenced("pydicom"):
+            inside.wait()
+        seen.append(logger.disabled)
+        inside.wait()
+
+    threads = [threading.Thread(target=f) for f in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True], "the one that leaves first does not switch on what the other wants off"
+    assert not logger.disabled
+    assert list(warnings.filters) == before

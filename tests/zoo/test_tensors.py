@@ -109,3 +109,15 @@ def test_a_pickle_is_refused_and_never_run(tmp_path: Path, name: str) -> None:
         read_tensors(tmp_path / name)
     assert one_line(caught)
     assert not (tmp_path / "ran").exists()
+
+
+def test_too_many_tensors_and_a_type_that_is_no_text(tmp_path: Path) -> None:
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    for header, message in (
+        ({f"t{n}": entry for n in range(20_001)}, "20,001 tensors"),
+        ({"a": {**entry, "dtype": ["F32"]}}, "is of type"),
+    ):
+        text = json.dumps(header).encode()
+        (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+        with pytest.raises(InputError, match=message):
+            check_header(tmp_path / "a.safetensors")

@@ -17,7 +17,7 @@ from tests.tiny import WITHOUT_LABEL, WITHOUT_MASK, write_tiny_data
 from umsrep.errors import InputError
 from umsrep.tasks.classification import Classification
 from umsrep.tasks.data.augment import Augment
-from umsrep.tasks.data.dataset import JointDataset, Source, Target, collate, image_size
+from umsrep.tasks.data.dataset import JointDataset, Source, Target, collate, image_size, read_mask
 from umsrep.tasks.data.manifest import load_manifest
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.segmentation import Segmentation
@@ -377,3 +377,44 @@ def test_a_mask_of_another_size_than_an_image_whose_header_does_not_tell(folder:
     np.save(folder / "images" / "06.npy", np.zeros((40, 47), np.uint8))
     data = dataset(rewrite(folder, put(6, "file_name", "images/06.npy")))
     assert "mask_file_name '06.png' is 48x40 pixels, the image 47x40" in refused(data, 6)
+
+
+def test_masks_are_turned_with_their_images(tmp_path: Path) -> None:
+    picture = np.zeros((24, 16), dtype=np.uint8)
+    picture[2:6, 1:4] = 1
+    upright = Image.fromarray(picture * 200)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        upright.save(tmp_path / "image.png", exif=exif)
+        Image.fromarray(picture).save(tmp_path / "mask.png", exif=exif)
+        image = InputContract().load_unit(tmp_path / "image.png")[0].numpy()
+        mask = read_mask(tmp_path / "mask.png", "row 2")
+        np.testing.assert_array_equal(mask, image > 0.5, err_msg=f"orientation {orientation}")
+        assert image_size(tmp_path / "image.png") == image_size(tmp_path / "mask.png") == (image.shape[1], image.shape[0])
+
+
+def test_a_mask_of_several_pages_follows_the_frame(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((16, 16), k, dtype=np.uint8)) for k in range(3)]
+    pages[0].save(tmp_path / "m.tif", save_all=True, append_images=pages[1:])
+    assert read_mask(tmp_path / "m.tif", "row 2", 2).max() == 2
+    with pytest.raises(InputError, match="3 frames; choose one"):
+        read_mask(tmp_path / "m.tif", "row 2")
+
+
+def test_padding_is_ignored_by_whatever_number_says_so(tmp_path: Path) -> None:
+    manifest = load_manifest(write_tiny_data(tmp_path))
+    rows = [r for r in manifest.rows("train") if manifest.columns["mask_file_name"][r]][:1]
+    path = manifest.file("mask_file_name", rows[0])
+    mask = np.asarray(Image.open(path)).copy()
+    mask[mask == 255] = 0
+    Image.fromarray(mask).save(path)
+    contract = InputContract(size=(32, 48), resize="pad")
+    found = []
+    for number in (255, 254):
+        task = Segmentation(["background", "disc"], ignore_index=number)
+        item = JointDataset([Source(manifest, rows, ["disc"], {})], {"disc": task}, contract, seed=0)[0]
+        assert isinstance(item, dict)
+        found.append(item["target.disc"])
+    assert set(found[1].unique().tolist()) == {0, 1, 254}
+    assert torch.equal(found[0] == 255, found[1] == 254)

@@ -97,3 +97,12 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "c").write_text("a file where the folder should be")
     with pytest.raises(InputError, match="cannot be written"), write_whole(tmp_path / "c" / "x"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"), [((3, 1, 1), (3, 1), "8 pixels a side"), ((1, 28, 28), (1, 1001), "1,000 labels a row")]
+)
+def test_arrays_that_are_no_set_of_pictures(tmp_path: Path, images: tuple[int, ...], labels: tuple[int, ...], message: str) -> None:
+    np.savez(tmp_path / "a.npz", train_images=np.zeros(images, np.uint8), train_labels=np.zeros(labels, np.uint8))
+    with pytest.raises(InputError, match=message):
+        NpzImages(tmp_path / "a.npz", ("train",))
