@@ -20,31 +20,25 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from umsrep.errors import InputError
-from umsrep.heads import ClassificationHead
 from umsrep.tasks import checkpoint, pictures, runfolder
 from umsrep.tasks.agreement import agree
 from umsrep.tasks.balancing import Balancer
-from umsrep.tasks.classification import Classification, choose_thresholds
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.config_file import dump_config
-from umsrep.tasks.data.dataset import JointDataset, collate
+from umsrep.tasks.data.dataset import collate
 from umsrep.tasks.data.sampler import TaskAwareBatchSampler
-from umsrep.tasks.denoising import Denoising
-from umsrep.tasks.evaluate import Rows, check_metric, collect, move, selection_score, summarise
+from umsrep.tasks.evaluate import check_metric, move, selection_score
 from umsrep.tasks.finite import check_losses, check_weights
 from umsrep.tasks.interruption import Interrupted, Watch, ignore_signals
 from umsrep.tasks.launch import check_trackers, check_world_size
 from umsrep.tasks.model import MultiTaskModel
-from umsrep.tasks.noise import level_range
 from umsrep.tasks.optimisation import Optimisation
 from umsrep.tasks.progress import say, track
 from umsrep.tasks.running import Running
 from umsrep.tasks.setup import build_model, build_sets, build_tasks, data_notes
 from umsrep.tasks.step import JointStep
 from umsrep.tasks.strategies import Strategy, stages_of
-from umsrep.tasks.task import Task
-
-Metrics = dict[str, dict[str, float]]
+from umsrep.tasks.validation import Metrics, Validation, at_middle_level
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +118,7 @@ class Trainer:
         check_metric(config.early_stopping.metric, self.tasks)
         trained = list(config.train_heads or self.tasks)
         self.trained_tasks = {name: self.tasks[name] for name in trained}
+        self.validation = Validation(config, self.accelerator, self.tasks, trained)
         self.train_set.tasks = self.trained_tasks
         self.sampler = TaskAwareBatchSampler(
             {name: self.train_set.annotated[name] for name in trained},
@@ -226,7 +221,7 @@ class Trainer:
         entry: dict[str, Any] = {"epoch": self.epoch, "step": self.step, **train}
         last = self.step >= self.total_steps
         if self.epoch % self.config.validate_every == 0 or last:
-            entry["validation"] = self._validate()
+            entry["validation"] = self.validation.choose(self.evaluated, self.validation_set)
             entry["score"] = selection_score(entry["validation"], self.tasks, self.config.early_stopping.metric)
             self._keep_best(entry["score"], entry["validation"])
         self.seconds += self.running.seconds + time.monotonic() - started
@@ -351,17 +346,6 @@ class Trainer:
         """The model that is evaluated and saved: the moving average, if there is one."""
         return cast(MultiTaskModel, self.ema.module) if self.ema is not None else self.model
 
-    def _collect(self, dataset: JointDataset, title: str) -> Rows:
-        return collect(
-            self.evaluated,
-            dataset,
-            batch_size=max(1, self.config.batch_size // self.world),
-            workers=self.config.workers,
-            rank=self.rank,
-            world_size=self.world,
-            title=title if self.rank == 0 else None,
-        )
-
     def _same_everywhere(self) -> None:
         """Give every process the first one's batch-norm statistics, which drift apart where they are not synchronised."""
         if self.world == 1:
@@ -373,17 +357,6 @@ class Trainer:
     def _check_weights(self) -> None:
         """Stop before weights that are not finite replace the last good checkpoint and the best model."""
         check_weights({**self.step_module.state_dict(), **(self.evaluated.state_dict() if self.ema is not None else {})}, self._where)
-
-    def _validate(self) -> Metrics:
-        rows = self._collect(self.validation_set, "validating")
-        for name, task in self.tasks.items():
-            head = self.evaluated.heads[name]
-            if isinstance(task, Classification) and isinstance(head, ClassificationHead) and name in rows and name in self.trained_tasks:
-                head.set_thresholds(choose_thresholds(rows[name]["probabilities"], rows[name]["target"]))
-        return summarise(rows, self.tasks, self._thresholds())
-
-    def _thresholds(self) -> dict[str, tuple[float, ...] | None]:
-        return {name: head.thresholds for name, head in self.evaluated.heads.items() if isinstance(head, ClassificationHead)}
 
     def _keep_best(self, score: float, metrics: Metrics) -> None:
         if score > self.best or math.isnan(self.best) or not self.best_metrics:
@@ -400,10 +373,7 @@ class Trainer:
         best = MultiTaskModel.from_pretrained(folder).to(self.accelerator.device)
         test: Metrics = {}
         if self.test_set is not None:
-            self.ema = None
-            self.model = best
-            rows = self._collect(self.test_set, "testing")
-            test = summarise(rows, self.tasks, self._thresholds())
+            test = self.validation.test(best, self.test_set)
         report = Report(self.output, folder, self.best_epoch, self.best, self.best_metrics, test, self.seconds)
         if self.accelerator.is_main_process:
             runfolder.write_report(report, self.config, best)
@@ -413,11 +383,3 @@ class Trainer:
             self.accelerator.end_training()
         self.accelerator.wait_for_everyone()
         return report
-
-
-def at_middle_level(task: Task) -> Task:
-    """Return a denoising task with its level fixed at the middle of its range, for comparable validations; others as they are."""
-    if not isinstance(task, Denoising):
-        return task
-    low, high = level_range(task.level)
-    return Denoising(task.noise, (low + high) / 2, task.loss_name, task.ssim_weight)
