@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,17 @@ def add_commands(add: Add) -> None:
     inspect.add_argument("--html", metavar="F", help="write one page with pictures, which needs no network")
     inspect.add_argument("--config-out", metavar="F", help="write the suggested configuration, for `umsrep finetune --config F`")
     inspect.add_argument("--write", action="store_true", help="first make metadata.csv from images/ masks/ or from class folders")
-    inspect.add_argument(
+    compared = inspect.add_mutually_exclusive_group()
+    compared.add_argument(
         "--encoder", default="auto", metavar="NAME", help="compare with this encoder's kind of picture (default: a preset)"
     )
-    inspect.add_argument("--no-encoder", action="store_true", help="no comparison with an encoder's kind of picture")
+    compared.add_argument("--no-encoder", action="store_true", help="no comparison with an encoder's kind of picture")
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
     from umsrep.tasks.data.inspect import inspect
 
+    _check_outputs(arguments)
     written = _write_manifest(Path(arguments.data)) if arguments.write else []
     report = inspect(arguments.data, split_column=arguments.split_column, encoder=None if arguments.no_encoder else arguments.encoder)
     report["notes"] = written + report["notes"]
@@ -41,17 +44,32 @@ def _inspect(arguments: argparse.Namespace) -> int:
         from umsrep.tasks.data.manifest import load_manifest
 
         show.write(Path(arguments.html), render(report, load_manifest(arguments.data)))
-    config = report["suggested"]["config"]
-    if arguments.config_out:
-        if config is None:
-            raise InputError(f"--config-out {arguments.config_out}: {'; '.join(report['suggested']['notes'])}")
-        lines = [f"# Suggested by `umsrep inspect {arguments.data}`", *(f"# {note}" for note in report["suggested"]["notes"])]
-        show.write(Path(arguments.config_out), "\n".join([*lines, config]))
+    config, advice = report["suggested"]["config"], report["suggested"]["notes"]
+    if arguments.config_out and config:
+        lines = [f"# Suggested by `umsrep inspect {arguments.data}`", *(f"# {note}" for note in advice)]
+        show.write(Path(arguments.config_out), "\n".join([*map(show.clean, lines), config]))
     if arguments.json:
         show.print_json(report)
     else:
-        _print(report)
+        _print(report, unwritten=not arguments.config_out)
+    for path in filter(None, (arguments.html, arguments.config_out if config else None)):
+        print(show.clean(f"written: {path}"), file=sys.stderr if arguments.json else sys.stdout)
+    if arguments.config_out and not config:
+        raise InputError(f"--config-out {arguments.config_out} is not written: {'; '.join(advice)}")
     return 2 if report["problems"] else 0
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse, before anything is read, to replace what is not a page or configuration made here."""
+    if arguments.config_out and os.path.lexists(arguments.config_out):
+        raise InputError(f"--config-out {arguments.config_out}: exists already and is not replaced; name another file or remove it")
+    if arguments.html and os.path.lexists(arguments.html):
+        path = Path(arguments.html)
+        if not path.is_file():
+            raise InputError(f"--html {path}: exists and is no regular file; name another")
+        with path.open("rb") as file:
+            if not file.read(14).lower().startswith(b"<!doctype html"):
+                raise InputError(f"--html {path}: exists and is no HTML page; name another file or remove it")
 
 
 def _write_manifest(folder: Path) -> list[str]:
@@ -62,7 +80,7 @@ def _write_manifest(folder: Path) -> list[str]:
     return [f"{write_manifest(folder, proposal.columns)}: written", *proposal.notes]
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: dict[str, Any], *, unwritten: bool) -> None:
     from rich.table import Table
 
     from umsrep.tasks.data.inspect.page import image_facts, modality_line
@@ -91,8 +109,10 @@ def _print(report: dict[str, Any]) -> None:
         print(show.clean(f"{name}: {value}"))
     if line := modality_line(report["modality"]):
         print(line)
-    if report["suggested"]["config"]:
+    if report["suggested"]["config"] and unwritten:
         print("suggested configuration: --config-out F.yaml writes it")
+    for line in report["suggested"]["notes"]:
+        print(show.clean(f"suggestion: {line}"))
     for line in limited(report["notes"], report["note_kinds"]):
         print(show.clean(f"note: {line}"))
     for line in limited(report["problems"], report["problem_kinds"]):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import json
-import os
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ import PIL.Image
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.data.manifest import Manifest
 from umsrep.tasks.data.tables import to_text
-from umsrep.zoo.stored import read_stored
+from umsrep.zoo.stored import PICTURES
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,8 +52,8 @@ def load_hub_dataset(name: str) -> Manifest:
         name: Such an address; ``hf:./folder`` is a local one.
 
     Returns:
-        A manifest whose images and masks are decoded when they are asked for. Rows are called ``SPLIT/NUMBER``; further image columns
-        are masks by their names; lists become JSON.
+        A manifest whose images are opened, and whose masks are decoded, when they are asked for. Rows are called ``SPLIT/NUMBER``;
+        further image columns are masks by their names; lists become JSON.
 
     Raises:
         InputError: for an unknown set, configuration, column or split, no network, or a set that has a training split only.
@@ -189,14 +189,14 @@ def _split_word(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class HubImages(Sequence[np.ndarray]):
-    """An image column over all splits, decoded item by item.
+class HubImages(Sequence[Any]):
+    """An image column over all splits, opened item by item.
 
     Attributes:
         name: Of the data set, for errors.
         parts: The splits, this column alone and not decoded; memory-mapped tables, which are pickled by their paths.
         column: Its name.
-        indices: Give index masks [H, W]; colour pictures are then refused.
+        indices: Give index masks, arrays [H, W], in place of PIL images; colour pictures are then refused.
     """
 
     name: str
@@ -209,13 +209,13 @@ class HubImages(Sequence[np.ndarray]):
         return sum(len(part) for part in self.parts)
 
     @overload
-    def __getitem__(self, index: int) -> np.ndarray: ...
+    def __getitem__(self, index: int) -> PIL.Image.Image | np.ndarray: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: slice) -> list[PIL.Image.Image | np.ndarray]: ...
 
-    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
-        """Decode one image, [H, W] or [H, W, 3] as stored.
+    def __getitem__(self, index: int | slice) -> PIL.Image.Image | np.ndarray | list[PIL.Image.Image | np.ndarray]:
+        """Open one image, whose pixels and declarations are read later as those of a file are; decode a mask at once.
 
         Raises:
             InputError: if it is damaged, empty, or a mask in colour.
@@ -232,7 +232,7 @@ class HubImages(Sequence[np.ndarray]):
         if stored is None:
             raise InputError(f"{where}: no image")
         try:
-            return _mask(self._open(stored)) if self.indices else read_stored(self._open(stored)).pixels
+            return _mask(self._open(stored)) if self.indices else self._open(stored)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
         except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
@@ -240,15 +240,13 @@ class HubImages(Sequence[np.ndarray]):
 
     @staticmethod
     def _open(stored: Mapping[str, Any]) -> PIL.Image.Image:
-        """Open an image without decoding it: embedded bytes, a local file, or a file in a remote or packed place."""
-        if stored["bytes"] is not None:
-            return PIL.Image.open(io.BytesIO(stored["bytes"]))
-        if os.path.isfile(stored["path"]):
-            return PIL.Image.open(stored["path"])
-        import datasets
-
-        opened: PIL.Image.Image = datasets.Image().decode_example(stored)
-        return opened
+        """Open an image without decoding it: embedded bytes, or a local, remote or packed file (which `fsspec` reads)."""
+        content = stored["bytes"]
+        if content is None:
+            fsspec: Any = importlib.import_module("fsspec")  # untyped; comes with datasets
+            with fsspec.open(stored["path"], "rb") as file:
+                content = file.read()
+        return PIL.Image.open(io.BytesIO(content), formats=PICTURES)
 
 
 def _mask(picture: PIL.Image.Image) -> np.ndarray:

@@ -6,12 +6,14 @@ import collections
 import dataclasses
 import math
 import os
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.data.tables import TABLES, find_table, read_table
@@ -29,8 +31,8 @@ class Manifest:
         table: The file the rows come from, named in errors.
         columns: Column name to one text a row; an empty text is "not given".
         lines: Line of each row in the table (the header is line 1), named in errors.
-        arrays: Images instead of files: ``arrays[row]`` is [H, W] or [H, W, 3], from memory, a mapped file or decoded when asked
-            for; None where ``file_name`` names files.
+        arrays: Images instead of files: ``arrays[row]`` is [H, W] or [H, W, 3], from memory or a mapped file, or a PIL image that is
+            opened when asked for; None where ``file_name`` names files.
         masks: Mask column to its arrays, likewise, where masks are no files.
         notes: What the user should know of how these rows came about, one line each (rows left out, columns left out).
     """
@@ -39,7 +41,7 @@ class Manifest:
     table: Path
     columns: dict[str, list[str]]
     lines: list[int]
-    arrays: Sequence[np.ndarray] | np.ndarray | None = None
+    arrays: Sequence[np.ndarray | Image.Image] | np.ndarray | None = None
     masks: Mapping[str, Sequence[np.ndarray]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     _listed: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict, init=False, repr=False, compare=False)
@@ -62,11 +64,11 @@ class Manifest:
             raise InputError(f"{self.table}: no column '{name}'{nearest(name, self.columns)}")
         return self.columns[name]
 
-    def image(self, row: int) -> Path | np.ndarray:
-        """Return what `InputContract.load` takes: the path of the image, or its array."""
+    def image(self, row: int) -> Path | np.ndarray | Image.Image:
+        """Return what `InputContract.load` takes: the path of the image, its array, or a PIL image whose pixels are not decoded yet."""
         if self.arrays is not None:
-            array: np.ndarray = self.arrays[row]
-            return array
+            image: np.ndarray | Image.Image = self.arrays[row]
+            return image
         return self.file("file_name", row)
 
     def file(self, column: str, row: int) -> Path:
@@ -87,8 +89,10 @@ class Manifest:
         return self.root / name
 
     def _check_inside(self, column: str, row: int, name: str) -> None:
-        relative = PurePosixPath(name)
-        out = relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name
+        relative, windows = PurePosixPath(name), PureWindowsPath(name)  # the second reads both / and \ as dividers
+        out = relative.is_absolute() or bool("\\" in name and windows.anchor) or ".." in windows.parts or "\0" in name
+        if "\\" in name and not out:
+            raise InputError(f"{self.where(row)}: {column} '{name}': write / instead of \\ between folders and file")
         if not out:
             try:
                 out = not (self.root / name).resolve().is_relative_to(self.root.resolve())
@@ -195,24 +199,25 @@ class Manifest:
         return kept, f"{self.table}: {len(values) - len(kept)} of {len(values)} rows left out for their {column}: {out or 'none'}"
 
     def check_patients(self, split_column: str = "split") -> None:
-        """Refuse a patient with rows in two splits; an empty patient_id is unknown and passes.
+        """Refuse a patient, or a file with its frames, that has rows in two splits; an empty patient_id is unknown and passes.
 
         Raises:
-            InputError: naming the patient and both rows.
+            InputError: naming the patient or file and both rows.
         """
-        if "patient_id" not in self.columns:
-            return
-        first: dict[str, int] = {}
         splits = self.split_values(split_column)
-        for row, patient in enumerate(self.columns["patient_id"]):
-            if not patient or not splits[row]:
-                continue
-            other = first.setdefault(patient, row)
-            if splits[other] != splits[row]:
-                raise InputError(
-                    f"{self.where(row)}: patient_id '{patient}' is in {split_column} '{splits[row]}' and, at row {self.lines[other]}, in "
-                    f"'{splits[other]}'; a patient belongs to one split"
-                )
+        patients = self.columns.get("patient_id", [])
+        files = [posixpath.normpath(name) for name in self.columns["file_name"]]
+        for column, values, rule in (("patient_id", patients, "a patient"), ("file_name", files, "a file with all its frames")):
+            first: dict[str, int] = {}
+            for row, value in enumerate(values):
+                if not value or not splits[row]:
+                    continue
+                other = first.setdefault(value, row)
+                if splits[other] != splits[row]:
+                    raise InputError(
+                        f"{self.where(row)}: {column} '{value}' is in {split_column} '{splits[row]}' and, at row {self.lines[other]}, in "
+                        f"'{splits[other]}'; {rule} belongs to one split"
+                    )
 
 
 def _plain(licence: str) -> str:

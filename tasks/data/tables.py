@@ -30,6 +30,8 @@ def find_table(folder: Path) -> Path:
     Raises:
         InputError: if the folder does not exist, or holds no table or more than one.
     """
+    if folder.is_file():
+        raise InputError(f"{folder}: a file; a data set is a folder with metadata.csv, or a MedMNIST .npz")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such data folder")
     found = [folder / name for name in TABLES if (folder / name).is_file()]
@@ -123,6 +125,9 @@ def _first_undecodable(table: Path) -> int:
 
 def _check_header(table: Path, header: Sequence[str]) -> None:
     if "file_name" not in header:
+        for mark, name in ((";", "';'"), ("\t", "tabs")):
+            if len(header) == 1 and "file_name" in [cell.strip() for cell in header[0].split(mark)]:
+                raise InputError(f"{table}: cells are separated by {name} and should be by ','; save it so")
         raise InputError(f"{table}: no column 'file_name'{nearest('file_name', header[:_MOST_COLUMNS])}")
     if len(header) > _MOST_COLUMNS:
         raise InputError(f"{table}: {len(header)} columns; {_MOST_COLUMNS} is the most")

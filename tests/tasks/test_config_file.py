@@ -174,3 +174,8 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     path.write_bytes(b"output: \xff\xfe")
     with pytest.raises(InputError, match="not valid YAML"):
         load_config(path)
+
+
+def test_one_licence_may_be_written_without_brackets(tmp_path: Path) -> None:
+    config = config_from_dict(run_values([{"path": "d", "licenses": "CC BY 4.0"}], tmp_path / "run"))
+    assert list(config.data[0].licenses or ()) == ["CC BY 4.0"]

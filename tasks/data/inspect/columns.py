@@ -23,7 +23,9 @@ class Columns:
         sites: Site of each row, or empty texts.
         patients: Patient of each row, or empty texts.
         masks: ``mask_file_name`` and ``mask_file_name.<class>``.
-        labels: ``label``, ``label_<name>`` and ``label.<number>`` with 1 to 100 different values: a class each.
+        labels: ``label``, ``label_<name>`` and ``label.<name>`` with 1 to 100 different values: a class each. A column of numbers
+            that says the same as one of words (``label.0`` and ``label.mass``, ``label`` and ``label_name``, as `medmnist:` gives them) is
+            left out.
         skipped: Label columns with more different values than that (free text, numbers).
         licence: Column of licences, or None.
     """
@@ -51,6 +53,15 @@ def read_columns(manifest: Manifest, split_column: str) -> Columns:
     """
     empty = [""] * len(manifest)
     named = [c for c in manifest.columns if c == "label" or c.startswith(("label_", "label."))]
+    words = [c for c in named if c.startswith("label.") and not c.removeprefix("label.").isdigit()]
+    repeated = {
+        c for c in named if c not in words and c.startswith("label.") and any(manifest.columns[c] == manifest.columns[w] for w in words)
+    }
+    if {"label", "label_name"} <= set(named):
+        pairs = set(zip(manifest.columns["label"], manifest.columns["label_name"], strict=True))
+        if len(pairs) == len({number for number, _ in pairs}) == len({word for _, word in pairs}):
+            repeated.add("label")
+    named = [c for c in named if c not in repeated]
     classes = {c: len(set(manifest.columns[c]) - {""}) for c in named}
     return Columns(
         split_column=split_column,
@@ -80,11 +91,12 @@ def groups(manifest: Manifest, columns: Columns) -> list[dict[str, Any]]:
                 c: dict(sorted(collections.Counter(manifest.columns[c][r] or "(none)" for r in some).items())) for c in columns.labels
             },
         }
-        for (split, site), some in sorted(rows.items(), key=lambda g: (_order(g[0][0]), g[0]))
+        for (split, site), some in sorted(rows.items(), key=lambda g: (split_order(g[0][0]), g[0]))
     ]
 
 
-def _order(split: str) -> int:
+def split_order(split: str) -> int:
+    """Return the place of a split among train, validation and test; others come after them."""
     return SPLITS.index(split) if split in SPLITS else len(SPLITS)
 
 
@@ -109,7 +121,7 @@ def label_tasks(manifest: Manifest, columns: Columns) -> dict[str, Any]:
             "kind": "classification",
             "rows": sum(map(bool, values)),
             "classes": dict(sorted(collections.Counter(filter(None, values)).items())),
-            "splits": {s: dict(sorted(c.items())) for s, c in sorted(by_split.items(), key=lambda g: _order(g[0]))},
+            "splits": {s: dict(sorted(c.items())) for s, c in sorted(by_split.items(), key=lambda g: split_order(g[0]))},
             "prevalence": {site: {v: n / c.total() for v, n in sorted(c.items())} for site, c in sorted(by_site.items())},
             "imbalance": max(train.values()) / min(train.values()) if train else None,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import posixpath
 import re
 
 from umsrep.errors import nearest
@@ -28,7 +29,8 @@ class Finding:
 
 def table_findings(manifest: Manifest, columns: Columns) -> list[Finding]:
     """Check what the table alone says: splits, patients, classes, annotations."""
-    return [*_splits(manifest, columns), *_patients(manifest, columns), *_classes(manifest, columns), *_unannotated(manifest, columns)]
+    checks = (_splits, _patients, _files, _classes, _unannotated)
+    return [finding for check in checks for finding in check(manifest, columns)]
 
 
 def _splits(manifest: Manifest, columns: Columns) -> list[Finding]:
@@ -74,6 +76,21 @@ def _patients(manifest: Manifest, columns: Columns) -> list[Finding]:
             Finding(False, "unknown patients", f"{manifest.table}: {some}: whether patients are in two splits cannot be checked for them")
         )
     return found
+
+
+def _files(manifest: Manifest, columns: Columns) -> list[Finding]:
+    first: dict[str, int] = {}
+    found: dict[str, Finding] = {}
+    for row, (name, split) in enumerate(zip(manifest.columns["file_name"], columns.splits, strict=True)):
+        name = posixpath.normpath(name)
+        other = first.setdefault(name, row) if split else row
+        if columns.splits[other] != split and name not in found:
+            text = (
+                f"{manifest.where(row)}: file_name '{name}' is in {columns.split_column} '{split}' and, at row {manifest.lines[other]}, in "
+                f"'{columns.splits[other]}'; a file with all its frames belongs to one split"
+            )
+            found[name] = Finding(True, "file in two splits", text)
+    return list(found.values())
 
 
 def _classes(manifest: Manifest, columns: Columns) -> list[Finding]:

@@ -18,12 +18,16 @@ _SIDE_RATIO = 4
 _BRIGHTNESS = 0.2
 """Difference of two splits' middle grey levels, as a fraction of the range, that is worth a note."""
 _MOSTLY = 0.8
+_FLAT = 0.05
+"""Fraction of the declared range, filled by less than which pictures come out flat."""
 
 
 def picture_findings(manifest: Manifest, columns: Columns, facts: Sequence[Facts]) -> list[Finding]:
     """Check what the pictures and masks say."""
     found = [Finding(True, kind, text) for one in facts for kind, text in one.faults]
     found += _units(manifest, facts)
+    found += _ranges(manifest, facts)
+    found += _spacings(manifest, facts)
     found += _sizes(manifest, facts)
     found += [
         Finding(False, "constant image", f"{manifest.where(row)}: all pixels are {one.low:g}")
@@ -54,6 +58,37 @@ def _units(manifest: Manifest, facts: Sequence[Facts]) -> list[Finding]:
         text = f"{manifest.table}: stored units differ: {mix}; unit: auto scales each by its own range"
         found.append(Finding(False, "several units", text))
     return found
+
+
+def _ranges(manifest: Manifest, facts: Sequence[Facts]) -> list[Finding]:
+    """Say where `unit: auto` makes flat pictures, and where only some files bring the window that prevents it."""
+    found = []
+    remedy = "set encoder.window: [low, high] in stored units, or encoder.percentiles: [1, 99]"
+    filled = {row: one.fill for row, one in enumerate(facts) if one.fill is not None}
+    flat = [row for row, fill in filled.items() if fill < _FLAT and facts[row].low < facts[row].high]
+    if flat and len(flat) > len(filled) / 2:
+        middle = float(np.median([filled[row] for row in flat]))
+        text = f"the pixels fill {middle:.1%} of what {facts[flat[0]].unit} may be, so that unit: auto makes them nearly flat; {remedy}"
+        found.append(Finding(False, "flat under unit: auto", f"{manifest.where(flat[0])}{_others(flat)}: {text}"))
+    without = [row for row, one in enumerate(facts) if one.voi is False]
+    windowed = sum(one.voi is True for one in facts)
+    if without and windowed:
+        text = (
+            f"no window or VOI LUT of its own, which {windowed} of {windowed + len(without)} grey DICOM files have and which is applied: "
+            f"equal tissue looks different; {remedy}, for all alike"
+        )
+        found.append(Finding(True, "window in part of the files", f"{manifest.where(without[0])}{_others(without)}: {text}"))
+    return found
+
+
+def _spacings(manifest: Manifest, facts: Sequence[Facts]) -> list[Finding]:
+    uneven = [row for row, one in enumerate(facts) if one.anisotropic]
+    if not uneven:
+        return []
+    spacing = facts[uneven[0]].spacing
+    assert spacing is not None
+    text = f"rows are {spacing[0]:g} mm apart and columns {spacing[1]:g} mm: shapes are stretched, and lengths differ by direction"
+    return [Finding(False, "anisotropic pixels", f"{manifest.where(uneven[0])}{_others(uneven)}: {text}")]
 
 
 def likely_unit(lowest: float, highest: float) -> Literal["12-bit", "16-bit", "HU"]:
@@ -114,7 +149,12 @@ def _mask_values(manifest: Manifest, column: str, facts: Sequence[Facts]) -> lis
         return []
     shown = ", ".join(map(str, values[:8])) + (f" ... ({len(values)} values)" if len(values) > 8 else "")
     found = []
-    if IGNORE in first and max(values, default=0) == 0:
+    grey = [row for row, one in enumerate(facts) if column in one.masks and one.masks[column].grey]
+    if grey:
+        number = len(facts[grey[0]].masks[column].pixels)
+        text = f"{column} holds {number} values, like a grey picture; a mask holds class indices 0, 1, ... and 255 for ignore"
+        found.append(Finding(True, "mask values", f"{manifest.where(grey[0])}{_others(grey)}: {text}"))
+    elif IGNORE in first and max(values, default=0) == 0:
         text = f"{manifest.where(first[IGNORE])}: {column} holds only 0 and 255, and 255 means ignore; save class indices 0, 1, ..."
         found.append(Finding(True, "mask values", text))
     elif values and (values[0] < 0 or values[-1] > IGNORE or values[-1] >= 2 * len(values)):

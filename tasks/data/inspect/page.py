@@ -33,7 +33,9 @@ def render(report: dict[str, Any], manifest: Manifest) -> str:
     """
     from umsrep import __version__
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_visible
+    )
     template = environment.from_string(resources.files("umsrep.tasks.data.inspect").joinpath("page.html").read_text(encoding="utf-8"))
     tasks = report["tasks"]
     return template.render(
@@ -54,6 +56,11 @@ def render(report: dict[str, Any], manifest: Manifest) -> str:
     )
 
 
+def _visible(value: Any) -> Any:
+    """Replace what steers a terminal or turns the direction of text by question marks, which HTML's own escapes do not."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in value) if isinstance(value, str) else value
+
+
 def image_facts(images: dict[str, Any], licences: dict[str, int]) -> list[tuple[str, str]]:
     """Return name and value of what the pictures are, as text for people."""
 
@@ -71,8 +78,12 @@ def image_facts(images: dict[str, Any], licences: dict[str, int]) -> list[tuple[
     if images["inverted"]:
         facts.append(("white to black", f"{images['inverted']} (shown and loaded the right way round)"))
     if images["with_spacing"]:
-        low, _, middle, _, high = images["spacing_mm"]
-        facts.append(("pixel spacing", f"{images['with_spacing']} rows, {low:g} to {high:g} mm (middle {middle:g})"))
+        texts = []
+        for direction, key in (("between rows", "spacing_mm"), ("between columns", "column_spacing_mm")):
+            low, _, middle, _, high = images[key]
+            texts.append(f"{direction} {low:g} to {high:g} mm (middle {middle:g})")
+        differ = f"; they differ in {images['anisotropic']}" if images["anisotropic"] else ""
+        facts.append(("pixel spacing", f"{images['with_spacing']} pictures, {', '.join(texts)}{differ}"))
     if licences:
         facts.append(("licences", counts(licences)))
     return facts

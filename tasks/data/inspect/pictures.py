@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from umsrep.tasks.data.inspect.columns import Columns
+from umsrep.tasks.data.inspect.columns import Columns, split_order
 from umsrep.tasks.data.inspect.scan import IGNORE, Facts
 
 _MOST_SIZES = 12
@@ -20,13 +20,14 @@ def pictures(facts: Sequence[Facts]) -> dict[str, Any]:
     Returns:
         ``read`` and ``unreadable`` rows; ``sizes`` ("width x height" to rows, the 12 commonest), ``different_sizes`` (how many there
         are), ``width`` and ``height`` (quartiles: smallest, 25 %, middle, 75 %, largest); ``units``, ``colours``, ``inverted`` (rows);
-        ``range`` (unit to smallest and largest stored value); ``constant`` (rows); ``spacing_mm`` (quartiles of the row spacing, None
-        where no row has one) and ``with_spacing`` (rows).
+        ``range`` (unit to smallest and largest stored value); ``constant`` (rows); ``spacing_mm`` and ``column_spacing_mm`` (quartiles of
+        the distance of rows and of columns, None where no picture has one), ``with_spacing`` and ``anisotropic`` (rows; of the latter the
+        two distances differ).
     """
     read = [one for one in facts if one.size is not None]
     sizes = collections.Counter(f"{one.size[0]}x{one.size[1]}" for one in read if one.size)
     units = collections.Counter(one.unit for one in read)
-    spacings = [one.spacing[0] for one in read if one.spacing is not None]
+    spacings = [one.spacing for one in read if one.spacing is not None]
     return {
         "read": len(read),
         "unreadable": len(facts) - len(read),
@@ -40,7 +41,9 @@ def pictures(facts: Sequence[Facts]) -> dict[str, Any]:
         "inverted": sum(one.inverted for one in read),
         "constant": sum(one.low == one.high for one in read),
         "with_spacing": len(spacings),
-        "spacing_mm": quartiles(spacings),
+        "anisotropic": sum(one.anisotropic for one in read),
+        "spacing_mm": quartiles([row for row, _ in spacings]),
+        "column_spacing_mm": quartiles([column for _, column in spacings]),
     }
 
 
@@ -73,7 +76,7 @@ def histograms(columns: Columns, facts: Sequence[Facts]) -> list[dict[str, Any]]
             "counts": counts.tolist(),
             "mean": round(float(np.median(means[split, site, unit])), 4),
         }
-        for (split, site, unit), counts in sorted(sums.items())
+        for (split, site, unit), counts in sorted(sums.items(), key=lambda item: (split_order(item[0][0]), item[0]))
     ]
 
 
@@ -114,6 +117,9 @@ def _mask_task(columns: Columns, column: str, facts: Sequence[Facts]) -> dict[st
         "values": {str(v): n for v, n in sorted(values.items())},
         "empty": empty,
         "ignored": ignored / total if total else 0.0,
-        "areas": {s: {str(v): {"masks": len(a), "quartiles": quartiles(a)} for v, a in sorted(by.items())} for s, by in areas.items()},
+        "areas": {
+            split: {str(v): {"masks": len(a), "quartiles": quartiles(a)} for v, a in sorted(by.items())}
+            for split, by in sorted(areas.items(), key=lambda item: (split_order(item[0]), item[0]))
+        },
         "prevalence": {site: {str(v): n / masks[site] for v, n in sorted(c.items())} for site, c in sorted(holding.items())},
     }

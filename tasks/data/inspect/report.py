@@ -55,7 +55,8 @@ def inspect(
     manifest = load_manifest(data)
     columns = table.read_columns(manifest, split_column)
     facts = list(scan(manifest, columns.masks, workers=workers))
-    found = [*table_findings(manifest, columns), *picture_findings(manifest, columns, facts)]
+    found = [Finding(False, "reading the table", note) for note in manifest.notes]
+    found += [*table_findings(manifest, columns), *picture_findings(manifest, columns, facts)]
     duplicates, doubled = copies(manifest, columns, facts)
     found += doubled
     readable = [row for row, one in enumerate(facts) if one.size is not None]
@@ -74,7 +75,7 @@ def inspect(
         "data": str(data),
         "rows": len(manifest),
         "split_column": split_column,
-        "splits": dict(collections.Counter(columns.splits)),
+        "splits": dict(sorted(collections.Counter(columns.splits).items(), key=lambda item: table.split_order(item[0]))),
         "patients": len(set(columns.patients) - {""}),
         "annotated": {c: sum(map(bool, manifest.columns[c])) for c in [*columns.labels, *columns.masks]},
         "groups": table.groups(manifest, columns),
@@ -143,15 +144,20 @@ def _suggestion(
         return None, [f"no configuration: {error}"]
 
 
+_FEW = {"near copies in two splits": 5, "frame not chosen": 3, "file in two splits": 5}
+"""Most lines of kinds that one mistake repeats row by row."""
+
+
 def limited(texts: Sequence[str], kinds: Sequence[str], most: int = 20) -> list[str]:
-    """Cut a list for reading: at most ``most`` lines of a kind, then one that says how many more there are."""
+    """Cut a list for reading: at most ``most`` lines of a kind (fewer of `_FEW`), then one that says how many more there are."""
     counts = collections.Counter(kinds)
     shown: collections.Counter[str] = collections.Counter()
     lines = []
     for text, kind in zip(texts, kinds, strict=True):
         shown[kind] += 1
-        if shown[kind] <= most:
+        limit = min(most, _FEW.get(kind, most))
+        if shown[kind] <= limit:
             lines.append(text)
-        if shown[kind] == most and counts[kind] > most:
-            lines.append(f"... and {counts[kind] - most} more: {kind} (all in --json)")
+        if shown[kind] == limit and counts[kind] > limit:
+            lines.append(f"... and {counts[kind] - limit} more: {kind} (all in --json)")
     return lines

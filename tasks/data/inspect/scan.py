@@ -6,7 +6,9 @@ import collections
 import concurrent.futures
 import dataclasses
 import itertools
+import math
 from collections.abc import Generator, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -19,6 +21,7 @@ from umsrep.tasks.progress import track
 from umsrep.zoo.stored import Stored, read_stored
 
 IGNORE = 255
+_FEW_VALUES, _MOST_VALUES = 16, 64
 BINS = 64
 """Bins of an intensity histogram over the declared range; an 8-bit picture has one a grey level."""
 THUMBNAIL = 112
@@ -32,10 +35,12 @@ class MaskFacts:
     Attributes:
         pixels: Value to number of pixels.
         contrast: Value to mean grey level inside minus that of the other pixels, in units of the picture's range; values from 1 to 254.
+        grey: It looks like a grey picture: more than 64 values, or more than 16 and most neighbours in a row differ.
     """
 
     pixels: dict[int, int]
     contrast: dict[int, float]
+    grey: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,6 +56,9 @@ class Facts:
         mean: Mean grey level as a fraction of the declared range; None where none is declared.
         inverted: The file says that its grey levels run from white to black.
         spacing: Distance of pixels in mm, (row, column), where the file or the table gives it.
+        fill: Fraction of the declared range between the 0.5 and the 99.5 percentile of the pixels; None for 8 bits, where no range is
+            declared, and where the file's own window or VOI LUT is applied.
+        voi: A DICOM file has its own window or VOI LUT (True) or none (False); None for other files and colour.
         histogram: Pixels a grey level (8-bit) or a bin; None where no range is declared.
         fingerprint: For the search for copies.
         masks: Mask column to facts, of the masks that can be read.
@@ -65,10 +73,17 @@ class Facts:
     mean: float | None = None
     inverted: bool = False
     spacing: tuple[float, float] | None = None
+    fill: float | None = None
+    voi: bool | None = None
     histogram: np.ndarray | None = None
     fingerprint: Fingerprint | None = None
     masks: dict[str, MaskFacts] = dataclasses.field(default_factory=dict)
     faults: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    @property
+    def anisotropic(self) -> bool:
+        """Whether rows and columns are known to lie differently far apart, by more than 1 %."""
+        return self.spacing is not None and not math.isclose(*self.spacing, rel_tol=0.01)
 
 
 def scan(manifest: Manifest, mask_columns: Sequence[str], *, workers: int = 2) -> Generator[Facts, None, None]:
@@ -94,10 +109,14 @@ def read_row(manifest: Manifest, row: int, mask_columns: Sequence[str]) -> Facts
     """Read one row's picture and masks; what cannot be read is among the faults, never an exception."""
     facts = Facts()
     try:
-        stored = read_stored(manifest.image(row), frame=manifest.frame(row))
+        source = manifest.image(row)
+        stored = read_stored(source, frame=manifest.frame(row))
         facts.spacing = manifest.spacing(row) or stored.spacing
+        if stored.pixels.ndim == 2 and isinstance(source, Path) and _is_dicom(source):
+            facts.voi = stored.voi is not None
     except InputError as error:
-        facts.faults.append(("unreadable image", named(manifest, row, error)))
+        kind = "frame not chosen" if "choose one with frame=" in str(error) else "unreadable image"
+        facts.faults.append((kind, named(manifest, row, error)))
         return facts
     level_HW = _describe(facts, stored)
     for column in mask_columns:
@@ -105,7 +124,8 @@ def read_row(manifest: Manifest, row: int, mask_columns: Sequence[str]) -> Facts
         if not name:
             continue
         try:
-            mask = read_mask(manifest.file(column, row), f"{manifest.where(row)}: {column}")
+            source = manifest.mask(column, row)
+            mask = read_mask(source, f"{manifest.where(row)}: {column}") if isinstance(source, Path) else source
         except InputError as error:
             facts.faults.append(("unreadable mask", named(manifest, row, error)))
             continue
@@ -120,6 +140,13 @@ def read_row(manifest: Manifest, row: int, mask_columns: Sequence[str]) -> Facts
             continue
         facts.masks[column] = _mask_facts(mask, level_HW, stored)
     return facts
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.suffix.lower() in (".dcm", ".dicom", ".ima"):
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def named(manifest: Manifest, row: int, error: InputError) -> str:
@@ -151,6 +178,9 @@ def _describe(facts: Facts, stored: Stored) -> np.ndarray:
             facts.histogram = np.bincount(np.round(level).astype(np.uint8).ravel(), minlength=256)
         else:
             facts.histogram = np.histogram(level, bins=BINS, range=(low, high))[0]
+            if stored.voi is None:
+                first, last = np.percentile(level, [0.5, 99.5])
+                facts.fill = float(last - first) / (high - low)
     return level
 
 
@@ -174,7 +204,8 @@ def _mask_facts(mask_HW: np.ndarray, level_HW: np.ndarray, stored: Stored) -> Ma
         for value, number in pixels.items():
             if 0 < value < IGNORE and number < size:
                 contrast[value] = (totals[value] / number - (total - totals[value]) / (size - number)) / scale
-    return MaskFacts(pixels, contrast)
+    dense = len(pixels) > _FEW_VALUES and float(np.mean(mask_HW[:, 1:] != mask_HW[:, :-1])) > 0.5
+    return MaskFacts(pixels, contrast, len(pixels) > _MOST_VALUES or dense)
 
 
 def thumbnail(manifest: Manifest, row: int, side: int = THUMBNAIL) -> Image.Image:

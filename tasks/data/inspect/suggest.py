@@ -18,6 +18,23 @@ from umsrep.tasks.data.manifest import Manifest
 ARCH = "tf_efficientnet_lite0"
 IMBALANCED = 3.0
 """Largest class of train over the smallest, above which class weights are suggested."""
+_NEGATIVE = (
+    "normal",
+    "nofinding",
+    "nofindings",
+    "healthy",
+    "control",
+    "controls",
+    "negative",
+    "neg",
+    "no",
+    "none",
+    "absent",
+    "false",
+    "0",
+    "benign",
+)
+"""Names of the class in which nothing was found, letters and digits only, the surest first."""
 _SIDES = (64, 96, 128, 160, 192, 224, 256)
 
 
@@ -107,7 +124,9 @@ def _segmentation(columns: Columns, facts: Sequence[Facts], notes: list[str]) ->
         c: all(any(c in one.masks for one, s in zip(facts, columns.splits, strict=True) if s == split) for split in ("train", "validation"))
         for c in columns.masks
     }
-    if values and 0 < values[-1] < IGNORE and values[0] >= 0 and trained[MASK]:
+    if any(mask.grey for one in facts for mask in one.masks.values()):
+        notes.append("no segmentation: some masks look like grey pictures (see the problems)")
+    elif values and 0 < values[-1] < IGNORE and values[0] >= 0 and trained[MASK]:
         if values[-1] < 2 * len(values):
             tasks["segmentation"] = {"kind": "segmentation", "classes": ["background", *(f"class_{v}" for v in range(1, values[-1] + 1))]}
             notes.append("tasks.segmentation.classes: name them; masks hold numbers only")
@@ -134,6 +153,9 @@ def _classification(columns: Columns, labels: dict[str, Any], targets: dict[str,
         if column != "label":
             task["target"] = column
         name = "classification" if column == "label" else column.replace(".", "_")
+        if len(classes) == 2:
+            classes = task["classes"] = _negative_first(classes)
+            notes.append(f"tasks.{name}: the positive class is {classes[1]}: swap the classes if that is wrong")
         if labels[column]["imbalance"] > IMBALANCED:
             task["class_weights"] = "balanced"
             times = f"{labels[column]['imbalance']:.1f} times the smallest's rows"
@@ -144,3 +166,14 @@ def _classification(columns: Columns, labels: dict[str, Any], targets: dict[str,
             notes.append(f"data.targets.{name}.map leaves out what train does not hold: {', '.join(unseen)}")
         tasks[name] = task
     return tasks
+
+
+def _negative_first(classes: Sequence[str]) -> list[str]:
+    """Put the one of two classes first in which nothing was found, by its name (normal) or as it negates the other (no_pneumonia)."""
+    plain = {c: "".join(filter(str.isalnum, c.casefold())) for c in classes}
+
+    def rank(name: str) -> int:
+        negated = {f"{no}{plain[other]}" for no in ("no", "non", "not", "without", "un") for other in classes if other != name}
+        return -1 if plain[name] in negated else _NEGATIVE.index(plain[name]) if plain[name] in _NEGATIVE else len(_NEGATIVE)
+
+    return sorted(classes, key=rank)

@@ -106,6 +106,9 @@ def test_masks_of_0_and_255_are_warned_of(tmp_path: Path) -> None:
         (("images/a.png", "masks/a.png", "masks/a_mask.png"), "could both be the mask of 'images/a.png'"),
         (("images/a.png", "images/a.jpg", "masks/a.png"), "have the same stem"),
         (("normal/patient1/a.png",), "lies 2 folders deep"),
+        (("train_images/a.png", "train_masks/a_mask.png"), "'train_images' looks like a folder of images or masks and no class"),
+        (("scans/a.png", "gt/a.png"), "'gt' looks like a folder of images or masks and no class ('a' is also in 'scans')"),
+        (("imagesXY/a.png", "labelsXY/a.png"), "'imagesXY' looks like"),
         (("normal/a\n.png",), "rename 'normal/a"),
         (("back\\slash.png",), "rename"),
         ((" a.png",), "rename ' a.png'"),
@@ -134,3 +137,33 @@ def test_links_out_of_the_folder_are_left_out_with_a_note(tmp_path: Path) -> Non
     proposal = propose(folder)
     assert proposal.columns["file_name"] == ["a/1.png"]
     assert any("1 links left out" in note and "a/2.png" in note for note in proposal.notes)
+
+
+def test_nnunet_folders_are_twins_and_splits(tmp_path: Path) -> None:
+    put(tmp_path, *(f"imagesTr/c{i}_0000.png" for i in range(8)), *(f"labelsTr/c{i}.png" for i in range(8)))
+    put(tmp_path, "imagesTs/t_0000.png", "labelsTs/t.png", "imagesTr/c0_0001.png")
+    proposal = propose(tmp_path)
+    masks = dict(zip(proposal.columns["file_name"], proposal.columns["mask_file_name"], strict=True))
+    assert masks["imagesTr/c3_0000.png"] == "labelsTr/c3.png"
+    assert masks["imagesTs/t_0000.png"] == "labelsTs/t.png"
+    assert "label" not in proposal.columns
+    assert collections.Counter(proposal.columns["split"]) == {"train": 7, "validation": 1, "test": 1}
+    assert any("1 further channels" in note and "imagesTr/c0_0001.png" in note for note in proposal.notes)
+
+
+def test_labels_beside_images_are_masks(tmp_path: Path) -> None:
+    proposal = propose(put(tmp_path, "images/a.png", "labels/a.png"))
+    assert proposal.columns["mask_file_name"] == ["labels/a.png"]
+    classes = propose(put(tmp_path / "c", "seg_yes/a.png", "seg_no/b.png"))  # such names are classes where no stem is shared
+    assert set(classes.columns["label"]) == {"seg_yes", "seg_no"}
+
+
+def test_masks_that_no_mask_is_read_of_are_left_out(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.png", "images/b.png", "images/c.png", "masks/a.png")
+    for name in ("b.npy", "c.nii.gz"):
+        (tmp_path / "masks" / name).write_bytes(b"x")
+    proposal = propose(tmp_path)
+    assert proposal.columns["mask_file_name"] == ["masks/a.png", "", ""]
+    assert any("2 masks left out" in note and "masks/b.npy, masks/c.nii.gz" in note for note in proposal.notes)
+    (tmp_path / "masks" / "a.png").unlink()
+    assert "mask_file_name" not in propose(tmp_path).columns

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
+import struct
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tiny import write_tiny_data
 from umsrep.errors import InputError
 from umsrep.tasks.data.manifest import load_manifest
+from umsrep.zoo.input_contract import InputContract
+from umsrep.zoo.stored import read_stored
 
 datasets = pytest.importorskip("datasets")
 
@@ -101,3 +106,37 @@ def test_faults_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'umsrep\[datasets\]'"):
         load_manifest("hf:org/name")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets 5.2 leaves metadata.csv open
+def test_pictures_mean_the_same_as_from_files(tmp_path: Path) -> None:
+    """Depth, inversion and orientation are the file's: a 12-bit TIFF declares its depth, a 16-bit one here is WhiteIsZero."""
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
+    packed = b"".join(struct.pack(">L", (int(a) << 12 | int(b)) << 8)[:3] for a, b in values.reshape(-1, 2))
+    ours: list[Path] = []
+    for name, content, bits, photometric in (("a.tif", packed, 12, 1), ("b.tif", values.tobytes(), 16, 0)):
+        path = tmp_path / "d" / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 8, 279: len(content)}
+        entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in tags.items())
+        path.write_bytes(struct.pack("<2sHL", b"II", 42, 8 + len(content)) + content + struct.pack("<H", len(tags)) + entries + bytes(4))
+        ours.append(path)
+    shutil.copytree(tmp_path / "d" / "train", tmp_path / "d" / "test")
+    manifest = load_manifest(f"hf:{tmp_path / 'd'}")
+    for path, row, unit in zip(ours, range(2), ("auto", "16-bit"), strict=True):
+        contract = InputContract(channels=1, unit=unit)
+        assert torch.equal(contract.load(manifest.image(row)), contract.load(path))
+    assert read_stored(manifest.image(1)).inverted
+    assert read_stored(manifest.image(0)).unit == "12-bit"
+
+
+def test_a_format_that_starts_a_program_is_not_opened(tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Image()})
+    (tmp_path / "d").mkdir()
+    memory = io.BytesIO()
+    Image.new("L", (9, 9)).save(memory, "EPS")
+    for split in ("train", "test"):
+        rows = datasets.Dataset.from_list([{"image": {"bytes": memory.getvalue(), "path": None}}], features=features)
+        rows.to_parquet(str(tmp_path / "d" / f"{split}-00000-of-00001.parquet"))
+    with pytest.raises(InputError, match=r"row 1: image: damaged or unreadable image \(cannot identify"):
+        load_manifest(f"hf:{tmp_path / 'd'}").image(0)

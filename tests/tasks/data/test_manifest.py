@@ -67,11 +67,14 @@ def test_faulty_tables_are_refused_in_one_line(text: str | bytes, message: str, 
 def test_missing_folder_and_missing_table_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such data folder"):
         load_manifest(tmp_path / "absent")
+    (tmp_path / "one16.dcm").write_bytes(b"DICM")
+    with pytest.raises(InputError, match=r"one16\.dcm: a file; a data set is a folder"):
+        load_manifest(tmp_path / "one16.dcm")
     with pytest.raises(InputError, match=r"no metadata\.csv"):
         load_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "images/../../x.png", "images\\00.png"])
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "images/../../x.png", "..\\x.png", "C:\\x.png"])
 def test_a_path_may_not_lead_out_of_the_folder(name: str, tmp_path: Path) -> None:
     manifest = load_manifest(write(tmp_path / "data", f"file_name\n{name}\n"))
     with pytest.raises(InputError, match=r"row 2 .*leads out of the data folder"):
@@ -106,6 +109,15 @@ def test_a_patient_belongs_to_one_split(tmp_path: Path) -> None:
         load_manifest(folder).check_patients()
 
 
+@pytest.mark.parametrize("second", ["cine.dcm", "./cine.dcm"])
+def test_a_file_and_its_frames_belong_to_one_split(second: str, tmp_path: Path) -> None:
+    columns = {"file_name": ["cine.dcm", second, second], "frame": ["0", "1", "2"], "split": ["train", "", "train"]}
+    Manifest(tmp_path, tmp_path / "t.csv", columns, [2, 3, 4]).check_patients()
+    columns["split"][1] = "test"
+    with pytest.raises(InputError, match=r"row 3 \(.*cine\.dcm\): file_name 'cine\.dcm' is in split 'test' and, at row 2, in 'train'"):
+        Manifest(tmp_path, tmp_path / "t.csv", columns, [2, 3, 4]).check_patients()
+
+
 def test_unknown_patients_and_rows_without_split_pass(tmp_path: Path) -> None:
     columns = {"file_name": ["a", "b", "c", "d"], "split": ["train", "test", "", "train"], "patient_id": ["", "", "7", "7"]}
     Manifest(tmp_path, tmp_path / "t.csv", columns, [2, 3, 4, 5]).check_patients()
@@ -117,6 +129,12 @@ def test_images_in_memory(tmp_path: Path) -> None:
     arrays[1] = 9
     manifest = Manifest(tmp_path, tmp_path / "x.npz", {"file_name": ["train/0", "train/1"]}, [0, 1], arrays)
     assert np.array_equal(np.asarray(manifest.image(1)), arrays[1])
+
+
+def test_a_path_of_windows_names_the_remedy(tmp_path: Path) -> None:
+    manifest = load_manifest(write(tmp_path / "data", "file_name\nimages\\00.png\n"))
+    with pytest.raises(InputError, match=r"row 2 .*write / instead of \\ between"):
+        manifest.image(0)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "circle"])

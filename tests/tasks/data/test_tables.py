@@ -156,6 +156,13 @@ def test_a_repeated_long_text_does_not_fill_the_memory(tmp_path: Path) -> None:
     assert pa.total_allocated_bytes() - before < 2**24
 
 
+@pytest.mark.parametrize(("mark", "name"), [(";", "';'"), ("\t", "tabs")])
+def test_another_divider_is_named(mark: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text(f"label{mark}file_name{mark}split\nx{mark}a.png{mark}train\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"cells are separated by {name} and should be by ','"):
+        load_manifest(tmp_path)
+
+
 def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "metadata.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)

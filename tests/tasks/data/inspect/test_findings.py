@@ -75,3 +75,15 @@ def test_labels_that_are_different_classes() -> None:
         {"no_finding": 50, "finding": 49},
     ):
         assert near_labels(collections.Counter(counts)) == []
+
+
+def test_frames_of_a_file_in_two_splits_are_a_problem(tmp_path: Path) -> None:
+    def frames(records: Records) -> Records:
+        return [{**r, "patient_id": "", "frame": ""} for r in records] + [
+            {**records[0], "patient_id": "", "frame": str(k), "file_name": "cine.tif", "split": s}
+            for k, s in enumerate(("train", "", "test", "test"))
+        ]
+
+    problems = [f for f in found(rewrite(write_tiny_data(tmp_path / "data"), frames)) if f.problem]
+    assert [f.kind for f in problems] == ["file in two splits"]
+    assert "row 28 (cine.tif): file_name 'cine.tif' is in split 'test' and, at row 26, in 'train'" in problems[0].text

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tasks.runs import Records, rewrite
 from tests.tiny import write_tiny_data
+from tests.zoo.test_dicom import write as write_dicom
 from umsrep.tasks.data.inspect.columns import read_columns
 from umsrep.tasks.data.inspect.findings import Finding
 from umsrep.tasks.data.inspect.image_findings import likely_unit, picture_findings
@@ -82,3 +84,51 @@ def test_inverted_test_part(tmp_path: Path) -> None:
     report = found(folder)
     assert "brighter than the rest of its image in 100% of train but 0% of test" in report["contrast inverted"].text
     assert "in test" in report["brightness differs"].text
+
+
+def dicoms(folder: Path, windowed: int, values: int) -> Path:
+    """24 rows of 16-bit DICOM of so many different values, the first with a window of their own."""
+    write_tiny_data(folder)
+
+    def change(records: Records) -> Records:
+        for row, record in enumerate(records):
+            window = {"WindowCenter": values / 2, "WindowWidth": values} if row < windowed else {}
+            write_dicom(folder / f"{row}.dcm", (np.arange(256).reshape(16, 16) % values + row).astype(np.uint16), **window)
+            record |= {"file_name": f"{row}.dcm", "mask_file_name": "", "mask_file_name.disc": ""}
+        return records
+
+    return rewrite(folder, change)
+
+
+def test_a_window_in_part_of_the_files_is_a_problem(tmp_path: Path) -> None:
+    report = found(dicoms(tmp_path / "some", 20, 200))
+    assert report["window in part of the files"].problem
+    assert "row 22 (20.dcm) and 3 more rows: no window or VOI LUT of its own, which 20 of 24" in report["window in part of the files"].text
+    assert "flat under unit: auto" in report  # the four without
+    assert not {"window in part of the files", "flat under unit: auto"} & set(found(dicoms(tmp_path / "all", 24, 200)))
+
+
+def test_pictures_that_fill_little_of_their_range_are_noted(tmp_path: Path) -> None:
+    line = found(dicoms(tmp_path / "data", 0, 200))["flat under unit: auto"]
+    assert not line.problem
+    assert "fill 0.3% of what 16-bit may be" in line.text
+    assert "encoder.window" in line.text
+    assert "encoder.percentiles" in line.text
+
+
+def test_a_grey_picture_as_mask_is_a_problem(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    rows, columns = np.mgrid[:40, :48]
+    for name, mask in (("00", rows * 48 + columns), ("01", (rows * 7 + columns * 5) % 20), ("03", rows // 2)):
+        Image.fromarray((mask % 251).astype(np.uint8)).save(folder / "masks" / f"{name}.png")
+    line = found(folder)["mask values"]
+    assert line.problem
+    assert "row 2 (images/00.png) and 1 more rows: " in line.text  # twenty even stripes are no grey picture
+    assert "holds 251 values, like a grey picture" in line.text
+
+
+def test_anisotropic_pixels_are_noted(tmp_path: Path) -> None:
+    folder = rewrite(write_tiny_data(tmp_path / "data"), lambda records: [{**r, "pixel_spacing": "0.5\\0.25"} for r in records])
+    line = found(folder)["anisotropic pixels"]
+    assert not line.problem
+    assert "row 2 (images/00.png) and 23 more rows: rows are 0.5 mm apart and columns 0.25 mm" in line.text

@@ -58,3 +58,10 @@ def test_it_shows_what_the_report_says(tiny_data: Path) -> None:
     assert tags.count("img") == 8 + 8 + 4 * 2  # of each split and site at most eight: 8 + 8, 2 + 2, 2 + 2
     assert "kind: segmentation" in page
     assert "Prevalence per site" in page
+
+
+def test_what_steers_terminals_or_turns_text_is_shown_as_question_marks(tmp_path: Path) -> None:
+    folder = rewrite(write_tiny_data(tmp_path / "data"), put(0, "label", "a\x1b[31mb\u202ec"))
+    page = render(inspect(folder, encoder=None), load_manifest(folder))
+    assert "a?[31mb?c" in page
+    assert not set("\x1b\u202e") & set(page)

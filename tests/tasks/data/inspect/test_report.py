@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tests.tiny import write_tiny_data
 from umsrep.errors import InputError
 from umsrep.tasks.data.inspect import inspect
 from umsrep.tasks.data.inspect.report import limited
+from umsrep.tasks.data.manifest import load_manifest
 
 
 def test_counts_of_the_tiny_folder(tiny_data: Path) -> None:
@@ -123,3 +125,21 @@ def test_real_pneumoniamnist_has_pictures_in_two_splits(unpacked: Callable[[str]
     report = inspect(unpacked("pneumoniamnist28") / "pneumoniamnist.npz", encoder=None)
     assert report["duplicates"]["exact_across_splits"] == 8
     assert report["problem_kinds"].count("same picture in two splits") == 8
+
+
+def test_what_repeats_row_by_row_is_cut_short_and_counted(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    first, second = (Image.open(folder / "images" / f"0{k}.png") for k in (0, 1))
+    first.save(folder / "pages.tif", save_all=True, append_images=[second])
+    rewrite(folder, lambda records: [{**r, "file_name": "pages.tif", "patient_id": ""} for r in records])
+    report = inspect(folder, encoder=None)
+    assert report["problem_kinds"].count("frame not chosen") == 24
+    lines = limited(report["problems"], report["problem_kinds"])
+    assert sum("choose one with frame=" in line for line in lines) == 3
+    assert "... and 21 more: frame not chosen (all in --json)" in lines
+
+
+def test_what_the_reader_of_the_table_says_is_among_the_notes(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = dataclasses.replace(load_manifest(tiny_data), notes=("3 rows are in no split",))
+    monkeypatch.setattr("umsrep.tasks.data.inspect.report.load_manifest", lambda data: manifest)
+    assert "3 rows are in no split" in inspect(tiny_data, encoder=None)["notes"]

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.tasks.runs import put, rewrite
@@ -66,3 +67,14 @@ def test_a_colour_mask_is_a_fault(tmp_path: Path) -> None:
         facts = read_row(manifest, row, ["mask_file_name"])
         assert [kind for kind, _ in facts.faults] == ["unreadable mask"]
         assert f"row {row + 2} " in facts.faults[0][1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets 5.2 leaves metadata.csv open
+def test_masks_of_a_hub_data_set_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = write_tiny_data(tmp_path / "data")
+    ours, theirs = load_manifest(folder), load_manifest(f"hf:{folder}")
+    facts = read_row(theirs, 0, ["mask_file_name"])
+    assert facts.faults == []
+    assert facts.masks == read_row(ours, 0, ["mask_file_name"]).masks

@@ -101,3 +101,33 @@ def test_no_configuration_without_training_rows(split: str, tmp_path: Path) -> N
     text, notes = suggested(folder)
     assert text is None
     assert split in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "order"),
+    [
+        ("abnormal", "normal", ["normal", "abnormal"]),
+        ("covid", "No Finding", ["No Finding", "covid"]),
+        ("malignant", "benign", ["benign", "malignant"]),
+        ("benign", "normal", ["normal", "benign"]),
+        ("no_covid", "covid", ["no_covid", "covid"]),
+        ("True", "False", ["False", "True"]),
+        ("big", "tiny", ["big", "tiny"]),
+    ],
+)
+def test_the_second_of_two_classes_is_the_positive_one(large: str, small: str, order: list[str], tmp_path: Path) -> None:
+    def rename(records: Records) -> None:
+        for record in records:
+            record["label"] = {"large": large, "small": small, "": ""}[record["label"]]
+
+    text, notes = suggested(rewrite(write_tiny_data(tmp_path / "data"), rename))
+    assert yaml.safe_load(text)["tasks"]["classification"]["classes"] == order
+    assert any(f"the positive class is {order[1]}: swap the classes" in note for note in notes)
+
+
+def test_no_head_for_masks_that_are_grey_pictures(tmp_path: Path) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    Image.fromarray((np.arange(40 * 48).reshape(40, 48) % 225).astype(np.uint8)).save(folder / "masks" / "00.png")
+    text, notes = suggested(folder)
+    assert "segmentation" not in yaml.safe_load(text)["tasks"]
+    assert any("no segmentation" in note for note in notes)
