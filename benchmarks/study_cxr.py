@@ -3,7 +3,7 @@
     python benchmarks/study_cxr.py --data DIR --runs DIR --out docs/study_cxr.json [--classical-only]
 
 ``--data`` holds cxr_guangzhou and cxr_external; ``--runs`` the run folders of ``umsrep finetune``: joint, single-denoising,
-single-lungs, single-pneumonia, joint-unshared (those that are missing are named and left out). Heads are called denoising, lungs, pneumonia.
+single-lungs, single-pneumonia, joint-unshared (those that are missing are named and left out). Heads: denoising, lungs, pneumonia.
 
 * Lung Dice: the masked rows of split = test of cxr_guangzhou, and all of cxr_external, also by the origin of its masks.
 * AUROC normal / pneumonia: the published test, official_split = test.

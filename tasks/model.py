@@ -15,7 +15,7 @@ from umsrep.errors import InputError, nearest
 from umsrep.heads import HEADS, ClassificationHead, Decoder, DenoisingHead, Head, SegmentationHead
 from umsrep.tasks.predict import Image, Prediction, predict
 from umsrep.zoo import Encoder, hub
-from umsrep.zoo.construction import Construction
+from umsrep.zoo.construction import Construction, TooLarge
 
 AnyHead = DenoisingHead | SegmentationHead | ClassificationHead
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -202,7 +202,7 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         name: str | Path,
         *,
         revision: str | None = None,
-        token: str | None = None,
+        token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
     ) -> MultiTaskModel:
@@ -217,7 +217,7 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         with Construction(where, elements=2 * sum(t.numel() for t in tensors.values()) + 1_000_000, empty_on_meta=False):
             try:
                 model = cls(encoder, {head: head_from_config(head, entry) for head, entry in entries.items()})
-            except InputError:
+            except TooLarge:
                 raise
             except (TypeError, ValueError, RuntimeError, LookupError, AttributeError) as error:  # arguments of types no head takes
                 raise InputError(f"{source.folder / hub.CONFIG_FILE}: its heads cannot be built ({error})") from error

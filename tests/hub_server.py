@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from umsrep.zoo.card import metadata_of
+
 LARGE = (".safetensors", ".bin")
 
 
@@ -288,7 +290,24 @@ class _Handler(BaseHTTPRequestHandler):
     def models(self) -> list[dict[str, Any]]:
         author = self.query.get("author", [""])[0]
         chosen = [(n, r) for n, r in self.server.repos.items() if n.startswith(f"{author}/") and not r.private]
-        return [{"id": n, "modelId": n, "sha": r.branches.get("main"), "private": False, "tags": ["umsrep"]} for n, r in chosen]
+        known = {"private": False, "tags": ["umsrep"]}
+        return [{"id": n, "modelId": n, "sha": r.branches.get("main")} | known | self._card(r) for n, r in chosen]
+
+    def _card(self, repo: Repo) -> dict[str, Any]:
+        """Return the metadata of main's card, as `cardData` asks for it."""
+        digest, _ = repo.commits[repo.branches["main"]].get("README.md", ("", False))
+        text = (self.server.root / digest).read_text(encoding="utf-8") if digest else ""
+        return {"cardData": found} if (found := metadata_of(text)) else {}
+
+    def organization(self, name: str) -> dict[str, Any]:
+        if not any(name in user.namespaces for user in self.server.users.values()):
+            raise Refused(404, "This organization does not exist")
+        return {"name": name, "fullname": name, "avatarUrl": ""}
+
+    def person(self, name: str) -> dict[str, Any]:
+        if not any(name == user.name for user in self.server.users.values()):
+            raise Refused(404, "This user does not exist")
+        return {"user": name, "fullname": name, "avatarUrl": ""}
 
     def create(self) -> dict[str, Any]:
         asked = json.loads(self.body)
@@ -460,6 +479,8 @@ _REVISION = r"([^/]+)"
 _ROUTES: list[tuple[str, Callable[..., Any]]] = [
     (r"GET /api/whoami-v2", _Handler.whoami),
     (r"GET /api/models", _Handler.models),
+    (r"GET /api/organizations/([^/]+)/overview", _Handler.organization),
+    (r"GET /api/users/([^/]+)/overview", _Handler.person),
     (r"POST /api/repos/create", _Handler.create),
     (r"POST /api/validate-yaml", _Handler.validate),
     (rf"POST /api/models/{_ID}/preupload/{_REVISION}", _Handler.preupload),

@@ -7,6 +7,7 @@ loaded, or the one line of an `InputError` with the type of its cause. Whatever 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -97,6 +98,7 @@ def _limited(size: int) -> Iterator[None]:
 def _do(call: str, arguments: list[Any], options: dict[str, Any]) -> dict[str, Any]:
     import umsrep
     from umsrep.zoo import hub
+    from umsrep.zoo.listing import list_hub
 
     if call in ("Encoder", "MultiTaskModel"):
         return {"digest": digest_of(getattr(umsrep, call).from_pretrained(*arguments, **options))}
@@ -108,6 +110,8 @@ def _do(call: str, arguments: list[Any], options: dict[str, Any]) -> dict[str, A
         return {"url": str(published), "commit": published.commit}
     if call == "verify":
         return {"files": [[c.file, c.size, c.sha256, c.ok] for c in hub.verify(*arguments, **options)]}
+    if call == "list":
+        return {"entries": [dataclasses.asdict(e) for e in list_hub(*arguments, **options)]}
     if call == "run":
         names: dict[str, Any] = {}
         exec(arguments[0], names)  # the snippet of a card

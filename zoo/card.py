@@ -39,6 +39,8 @@ SECTIONS = (
     "Use",
     "Checksums, reproduction and citation",
 )
+NO_VERDICT = "Nobody has written yet for whom this model is and for whom not."
+NO_LIMITS = "- Nothing was tested: check it on data of your own site before you rely on any number."
 _PIPELINES = {"denoising": "image-to-image", "segmentation": "image-segmentation", "classification": "image-classification"}
 
 _TEMPLATE = jinja2.Environment(
@@ -141,7 +143,7 @@ def build_card(
         metadata=yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=100),
         name=name,
         sections=SECTIONS,
-        verdict=found.verdict or "Nobody has written yet for whom this model is and for whom not.",
+        verdict=found.verdict or NO_VERDICT,
         research_only=RESEARCH_ONLY,
         contract=table(("rule", "what"), [line.split(": ", 1) for line in InputContract.from_dict(block["contract"]).describe()]),
         architecture=config["architecture"],
@@ -151,8 +153,7 @@ def build_card(
         heads=heads_text(block["heads"]),
         data=data_text(found),
         cost=cost_text(found),
-        limits="\n".join(f"- {line}" for line in found.limits)
-        or "- Nothing was tested: check it on data of your own site before you rely on any number.",
+        limits="\n".join(f"- {line}" for line in found.limits) or NO_LIMITS,
         use=use_section(metadata["umsrep"], location or found.location or name, revision),
         checksums="\n".join(f"{checksum}  {file}" for file, checksum in block["sha256"].items()),
         reproduce="Made by:\n\n```bash\n" + "\n".join(found.reproduce) + "\n```"
@@ -174,6 +175,14 @@ def relocate(card: str, location: str, revision: str | None = None) -> str:
     if not isinstance(block, Mapping) or start is None or end is None:
         raise InputError("the card has no 'umsrep' metadata or no section on use: build it again with `umsrep card NAME --build RESULTS`")
     return f"{card[: start.end()]}{use_section(block, location, revision)}\n\n{card[end.start() :]}"
+
+
+def relicense(card: str, license: str) -> str:
+    """Return a card whose metadata names this licence of the weights."""
+    start = re.match(r"\A---\n.*?\n---\n", card, flags=re.DOTALL)
+    head = card[: start.end()] if start else ""
+    changed, found = re.subn(r"^license:.*$", f"license: {license}", head, count=1, flags=re.MULTILINE)
+    return (changed if found else head.replace("---\n", f"---\nlicense: {license}\n", 1)) + card[len(head) :]
 
 
 # ---- metadata ------------------------------------------------------------------------------------------------------

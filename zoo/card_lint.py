@@ -7,15 +7,16 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from umsrep.errors import InputError, nearest
-from umsrep.zoo.card import RESEARCH_ONLY, SECTIONS, build_card, metadata_of
-from umsrep.zoo.card_sections import THIS_MODEL, VALUE, caption, is_repo, shown
+from umsrep.zoo.card import RESEARCH_ONLY, SECTIONS, metadata_of
+from umsrep.zoo.card_numbers import CHECKSUM, Problem, index_fault, line_of, lint_numbers, lint_results, prose
+from umsrep.zoo.card_sections import is_repo
 from umsrep.zoo.input_contract import InputContract
-from umsrep.zoo.results import METRICS, Results
+from umsrep.zoo.results import Results
 
 # The Hub's identifiers: huggingface/hub-docs @ 008d54d, docs/hub/repositories-licenses.md; a newer one is 'other' with license_name
 # fmt: off
@@ -42,18 +43,8 @@ _PLACEHOLDER = re.compile(
 _SNIPPET_NAMES = re.compile(
     r"""from_pretrained\(\s*["']([^"']+)["']|resolve\(\s*["']([^"']+)["']|["'](?:tu-)?(?:local-dir|hf-hub):([^"'{}@]+)"""
 )
-_CHECKSUM = re.compile(r"\b([0-9a-f]{64})\b\s+(\S+)")
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong: the line it stands on, counted from 1, and what it is."""
-
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        """Write it in one line."""
-        return f"line {self.line}: {self.message}"
+# a path from the root of a disk, or from somebody's home
+_PRIVATE = re.compile(r"""(?:^|(?<=[\s"'`(=:|]))(?:~?/[\w.~@+-]+/[\w.~@+/-]+|[A-Za-z]:\\\w[\w\\.-]*|file://\S+)""")
 
 
 def lint_card(
@@ -65,16 +56,18 @@ def lint_card(
         text: The card.
         config: config.json beside it: contract and checksums must agree.
         results: What it was made from: metadata and every table must agree.
-        location: What the snippets must load: a preset, a folder's name or org/repo.
+        location: What the snippets must load: a preset, a folder's name or org/repo (then no path of a disk may stand on it either).
 
     Returns:
         All problems in the order of their lines; none if the card is well.
     """
-    problems = [*_lint_metadata(text), *_lint_sections(text), *_lint_words(text), *_lint_snippets(text, location), *_lint_own_numbers(text)]
+    problems = [*_lint_metadata(text), *_lint_sections(text), *_lint_words(text), *_lint_snippets(text, location), *lint_numbers(text)]
+    if location is not None and is_repo(location):
+        problems += _lint_places(text)
     if config is not None:
         problems += _lint_config(text, config)
         if results is not None:
-            problems += _lint_results(text, config, results)
+            problems += lint_results(text, config, results)
     return sorted(problems)
 
 
@@ -121,17 +114,14 @@ def _lint_values(metadata: Mapping[str, Any], lines: Mapping[str, int]) -> Itera
         yield Problem(lines["library_name"], "metadata: library_name must be timm, which opens the folder")
     index = metadata.get("model-index")
     if index is not None:
-        from huggingface_hub.repocard_data import model_index_to_eval_results
-
-        try:
-            model_index_to_eval_results(index)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            yield Problem(lines["model-index"], f"metadata: model-index is not in the Hub's form ({type(error).__name__}: {error})")
+        fault = index_fault(index)
+        if fault:
+            yield Problem(lines["model-index"], f"metadata: model-index is not in the Hub's form ({fault})")
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------
 def _lint_sections(text: str) -> Iterator[Problem]:
-    found = [(number, line[3:]) for number, line in _prose(text) if line.startswith("## ")]
+    found = [(number, line[3:]) for number, line in prose(text) if line.startswith("## ")]
     titles = [title for _, title in found]
     for title in SECTIONS:
         if title not in titles:
@@ -148,23 +138,19 @@ def _lint_sections(text: str) -> Iterator[Problem]:
             yield Problem(number, f"section '{title}' is empty")
 
 
-def _prose(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the numbered lines outside metadata and code blocks."""
-    fenced, start = False, re.match(r"\A---\n.*?\n---\n", text, flags=re.DOTALL)
-    skipped = text[: start.end()].count("\n") if start else 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("```"):
-            fenced = not fenced
-        elif not fenced and number > skipped:
-            yield number, line
-
-
 def _lint_words(text: str) -> Iterator[Problem]:
     if RESEARCH_ONLY not in text:
         yield Problem(1, f"does not say '{RESEARCH_ONLY}'")
     for number, line in enumerate(text.splitlines(), 1):
         if match := _PLACEHOLDER.search(line):
             yield Problem(number, f"'{match.group()}' was not filled in")
+
+
+def _lint_places(text: str) -> Iterator[Problem]:
+    """Find what nobody else has: paths on the author's own disk."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _PRIVATE.search(line):
+            yield Problem(number, f"'{match.group()}' is a place on one disk, not for a published card; write the name alone")
 
 
 def _lint_snippets(text: str, location: str | None) -> Iterator[Problem]:
@@ -189,54 +175,12 @@ def _lint_snippets(text: str, location: str | None) -> Iterator[Problem]:
             yield Problem(number, f"the snippet loads '{name}', not '{wanted}'")
 
 
-# ---- numbers -------------------------------------------------------------------------------------------------------
-def _tables(text: str) -> Iterator[tuple[int, str, tuple[str, ...], tuple[str, ...]]]:
-    """Yield (line, heading or caption above, header, cells) of every row of every table."""
-    above: str = ""
-    header: tuple[str, ...] = ()
-    for number, line in _prose(text):
-        if not line.startswith("|"):
-            above, header = line.lstrip("# ") or above, ()
-            continue
-        cells = tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1])
-        if not header:
-            header = cells
-        elif set("".join(cells)) != {"-"}:
-            yield number, above, header, cells
-
-
-def _lint_own_numbers(text: str) -> Iterator[Problem]:
-    """Compare the tables with the evaluation results in the card's own metadata."""
-    wanted: dict[tuple[str, str], tuple[Any, str]] = {}
-    labels = {m.hub: name for name, m in METRICS.items()}
-    try:
-        for result in [r for model in metadata_of(text).get("model-index") or [] for r in model["results"]]:
-            title = caption(result["task"]["name"], result["dataset"]["name"], result["dataset"].get("split"))
-            for row in result["metrics"]:
-                known, slash, part = row["type"].partition("/")
-                wanted[title, row["name"]] = (row["value"], shown(labels.get(known, known) + slash + part, row["value"]))
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return  # its form is complained about above
-    seen = set()
-    for number, above, header, cells in _tables(text):
-        row = dict(zip(header, cells, strict=False))
-        key = (above.partition(": ")[0], row.get("metric", ""))
-        if key not in wanted or row.get("method", THIS_MODEL) != THIS_MODEL:
-            continue
-        seen.add(key)
-        value, written = wanted[key]
-        stands = row.get(VALUE, "").split(" ")[0]
-        if stands != written:
-            yield Problem(number, f"{key[1]} of {key[0]} is {stands} here, but {value} in the metadata")
-    for title, label in sorted(wanted.keys() - seen):
-        yield Problem(2, f"metadata: {label} of {title} stands in no table")
-
-
+# ---- config.json -------------------------------------------------------------------------------------------------------
 def _lint_config(text: str, config: Mapping[str, Any]) -> Iterator[Problem]:
     """Compare contract, architecture and checksums with config.json."""
     block, own = config["umsrep"], metadata_of(text).get("umsrep")
     if isinstance(own, Mapping):
-        line = _line_of(text, "umsrep:")
+        line = line_of(text, "umsrep:")
         if own.get("architecture") != config["architecture"]:
             yield Problem(line, f"metadata: architecture is {own.get('architecture')!r}, but {config['architecture']!r} in config.json")
         contract = InputContract.from_dict(block["contract"])
@@ -249,51 +193,15 @@ def _lint_config(text: str, config: Mapping[str, Any]) -> Iterator[Problem]:
         for rule in contract.describe():
             name, _, what = rule.partition(": ")
             if f"| {name} | {what} |" not in text:
-                yield Problem(_line_of(text, f"## {SECTIONS[1]}"), f"{name} must read '{what}', as config.json says")
+                yield Problem(line_of(text, f"## {SECTIONS[1]}"), f"{name} must read '{what}', as config.json says")
     stated = {}
     for number, line_text in enumerate(text.splitlines(), 1):
-        if match := _CHECKSUM.search(line_text):
+        if match := CHECKSUM.search(line_text):
             stated[match.group(2)] = (match.group(1), number)
     for file, checksum in block["sha256"].items():
         if file not in stated:
-            yield Problem(_line_of(text, f"## {SECTIONS[9]}"), f"no checksum of {file}")
+            yield Problem(line_of(text, f"## {SECTIONS[9]}"), f"no checksum of {file}")
         elif stated[file][0] != checksum:
             yield Problem(stated[file][1], f"sha256 of {file} is {stated[file][0][:12]}..., but {checksum[:12]}... in config.json")
     for file in stated.keys() - block["sha256"].keys():
         yield Problem(stated[file][1], f"checksum of {file}, which config.json does not know")
-
-
-def _lint_results(text: str, config: Mapping[str, Any], results: Results) -> Iterator[Problem]:
-    """Compare every row of every table, and the metadata, with a card built from the results."""
-    name = next((line[2:] for _, line in _prose(text) if line.startswith("# ")), "")
-    wanted = build_card(name, config, results)
-    ours, theirs = metadata_of(wanted), metadata_of(text)
-    for key in ours.keys() | theirs.keys():
-        if ours.get(key) != theirs.get(key):
-            yield Problem(_line_of(text, f"{key}:"), f"metadata: {key} is not what the results give")
-    rows = {(above, cells): number for number, above, _, cells in _tables(text)}
-    expected = {(above, cells): None for _, above, _, cells in _tables(wanted)}
-    missing = [row for row in expected if row not in rows]
-    for (above, cells), number in rows.items():
-        if (above, cells) not in expected:
-            near = [c for place, c in missing if place == above and c[:1] == cells[:1]]
-            most = max(near, key=lambda c: sum(a == b for a, b in zip(c, cells, strict=False)), default=None)
-            hint = ""
-            if most is not None:
-                hint = f"; they give '{_row(most)}'"
-                missing.remove((above, most))
-            yield Problem(number, f"'{_row(cells)}' under '{above}' is not in the results{hint}")
-    for above, cells in missing:
-        yield Problem(_line_of(text, above), f"the results have '{_row(cells)}' under '{above}', the card has not")
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    return " | ".join(cells).strip(" |")
-
-
-def _line_of(text: str, start: str) -> int:
-    """Return the first line that starts with (or, for a heading, ends with) ``start``; 1 if there is none."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith(start) or (line.startswith("#") and line.endswith(start)):
-            return number
-    return 1

@@ -94,7 +94,7 @@ class Encoder(nn.Module, hub.Publishable):
         name: str | Path,
         *,
         revision: str | None = None,
-        token: str | None = None,
+        token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
     ) -> Encoder:
@@ -103,7 +103,7 @@ class Encoder(nn.Module, hub.Publishable):
         Args:
             name: A preset (see `list_encoders`), ``org/repo`` on the Hugging Face Hub, or a folder.
             revision: Branch, tag or 40-digit commit on the Hub.
-            token: Hub token; default is HF_TOKEN or the stored one.
+            token: Hub token; default is HF_TOKEN or the stored one, False for none.
             cache_dir: Where downloads are kept.
             local_files_only: Never touch the network.
 
@@ -118,12 +118,15 @@ class Encoder(nn.Module, hub.Publishable):
         """Load an encoder from opened files; see `from_pretrained`."""
         config, where = source.config, str(source.folder / hub.CONFIG_FILE)
         block, arch, stored_args = config["umsrep"], config["architecture"], config.get("model_args") or {}
-        contract = InputContract.from_dict(block["contract"])
+        try:
+            contract = InputContract.from_dict(block["contract"])
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
         if not timm.is_model(arch):
             raise InputError(f"{where}: unknown arch '{arch}'{nearest(arch, timm.list_models())}")
 
         def build() -> Encoder:
-            model, args = _build(arch, contract, pretrained=False, args=stored_args)
+            model, args = _build(arch, contract, pretrained=False, args=stored_args, where=where)
             return cls(model, arch=arch, contract=contract, model_args=args, modality=block.get("modality"))
 
         with ThreadPoolExecutor(1) as reader:  # download, reading and hashing leave the interpreter free to build the model meanwhile
@@ -297,7 +300,7 @@ def adapt_channels(weight_OCkk: Tensor, channels: int) -> Tensor:
 
 
 def _build(
-    arch: str, contract: InputContract, *, pretrained: bool, args: Mapping[str, Any] | None = None
+    arch: str, contract: InputContract, *, pretrained: bool, args: Mapping[str, Any] | None = None, where: str | None = None
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Make the timm model without classifier; returns it and the arguments that config.json must repeat."""
     if not pretrained and not timm.is_model(arch):
@@ -308,9 +311,16 @@ def _build(
         model = timm.create_model(arch, pretrained=pretrained, num_classes=0, in_chans=contract.channels, **args)
         if pretrained:  # the folder's or repository's own arguments, which timm applied
             args = {**(getattr(model, "pretrained_model_args", None) or {}), **args}
-    except (TypeError, ValueError, RuntimeError, AssertionError, FileNotFoundError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"arch '{arch}' cannot be built with {contract.channels} channel(s) at size {contract.size}: {first}") from error
+    except TooLarge:
+        raise
+    except (TypeError, ValueError, RuntimeError, AssertionError, FileNotFoundError, LookupError, AttributeError, ArithmeticError) as error:
+        # the arguments in config.json are anybody's, and timm looks up names in them
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        first = f"{type(error).__name__}: {first}" if isinstance(error, LookupError) else first
+        place = f"{where}: " if where else ""
+        raise InputError(
+            f"{place}arch '{arch}' cannot be built with {contract.channels} channel(s) at size {contract.size}: {first}"
+        ) from error
     return model, dict(args)
 
 

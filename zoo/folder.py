@@ -46,6 +46,7 @@ _MOST_CONFIG = 4_000_000  # bytes; 20,000 class names have half a million
 _MOST_NUMBER = 65_536  # no layer's width, count of layers or image side is larger
 _MOST_CHANNELS = 1_024
 _MOST_DIGITS = 1e40
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,7 +76,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     version = block.get("schema_version")
     if type(version) is not int or version < 1:
-        raise InputError(f"{path}: schema_version must be a whole number, not {str(version)[:80]!r}")
+        raise InputError(f"{path}: schema_version must be a whole number, 1 or more, not {str(version)[:80]!r}")
     if version > SCHEMA_VERSION:
         raise InputError(f"{path}: schema_version {version} is newer than this umsrep reads ({SCHEMA_VERSION}); upgrade umsrep")
     for old in range(version, SCHEMA_VERSION):
@@ -92,8 +93,8 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
         if not isinstance(block.get(key), dict):
             raise InputError(f"{path}: umsrep.{key} is missing or not an object")
     for file, checksum in block["sha256"].items():
-        if Path(file).name != file or not file.endswith(".safetensors"):
-            raise InputError(f"{path}: umsrep.sha256 names '{file[:80]}', which is no safetensors file of the folder")
+        if not _FILE.fullmatch(file):
+            raise InputError(f"{path}: umsrep.sha256 names {file[:80]!r}, which is no safetensors file of the folder")
         if not isinstance(checksum, str) or not _SHA256.fullmatch(checksum):
             raise InputError(f"{path}: umsrep.sha256 of {file} must be 64 hex digits, not {str(checksum)[:80]!r}")
     size = block["contract"].get("size")
@@ -217,6 +218,8 @@ def _halve(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file under another name, then put it in the place of ``path``; its folder is made if absent."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is there and is no plain file; it is not replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:

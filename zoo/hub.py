@@ -6,8 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from umsrep.zoo.folder import (
 )
 from umsrep.zoo.network import FAILURES, UNREACHABLE, again, check_token, download_error, first_line, status_of
 from umsrep.zoo.presets import PRESETS
-from umsrep.zoo.publish import Publishable, Published, plan, push, snippet
+from umsrep.zoo.publish import Publishable, Published, push, snippet, upload
+from umsrep.zoo.staging import BadCard, plan, staged
 from umsrep.zoo.tensors import PICKLES, read_tensors
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "ENCODER_FILE",
     "HEADS_FILE",
     "SCHEMA_VERSION",
+    "BadCard",
     "FileCheck",
     "Publishable",
     "Published",
@@ -57,6 +60,8 @@ __all__ = [
     "resolve",
     "sha256",
     "snippet",
+    "staged",
+    "upload",
     "verify",
     "write_folder",
 ]
@@ -85,10 +90,13 @@ class Source:
         """Read a weight file whose sha256 is that of config.json; a damaged download is repaired once.
 
         Raises:
-            InputError: naming the file, if it is missing, damaged or no safetensors.
+            InputError: naming the file, if it is missing, damaged, no safetensors, or holds values that are not finite.
         """
         self.check(file)
-        return read_tensors(self.folder / file)
+        tensors = read_tensors(self.folder / file)
+        if (name := not_finite(tensors)) is not None:
+            raise InputError(f"{self.folder / file}: {name} holds NaN or an infinity: the training diverged; take an earlier checkpoint")
+        return tensors
 
     def check(self, file: str) -> None:
         """Bring a weight file and check its sha256; a damaged download is repaired once. Errors as `tensors`."""
@@ -107,14 +115,19 @@ class Source:
 
 
 def open_source(
-    name: str, *, revision: str | None = None, token: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False
+    name: str,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
 ) -> Source:
     """Find a model and read its configuration; weights come with `Source.tensors`.
 
     Args:
         name: A preset, a folder, or ``org/repo`` on the Hub.
         revision: Branch, tag or 40-digit commit on the Hub.
-        token: Hub token; default is HF_TOKEN or the stored one.
+        token: Hub token; default is HF_TOKEN or the stored one, False for none.
         cache_dir: Where downloads are kept; default is the cache of huggingface_hub.
         local_files_only: Never touch the network.
 
@@ -122,6 +135,8 @@ def open_source(
         InputError: for an unknown name (with near presets), a private or gated repository, an unknown revision, an unreachable Hub,
             or a configuration that is not one.
     """
+    if revision is not None and not (isinstance(revision, str) and revision.strip()):
+        raise InputError(f"revision {revision!r}: must be the name of a branch or tag, or a commit of 40 hex digits")
     folder = _local(name)
     if folder is not None:
         if revision is not None:
@@ -140,10 +155,15 @@ def open_source(
 
 
 def resolve(
-    name: str, *, revision: str | None = None, token: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False
+    name: str,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
 ) -> Path:
     """Return the folder of a model; from the Hub all its files are downloaded and checked. Arguments and errors as in `open_source`."""
-    if (folder := _local(name)) is not None:
+    if revision is None and (folder := _local(name)) is not None:
         return folder
     source = open_source(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     for file in source.config["umsrep"]["sha256"]:
@@ -168,7 +188,7 @@ def _local(name: str) -> Path | None:
     return None
 
 
-def _find_commit(name: str, revision: str | None, *, token: str | None, cache_dir: str | Path | None, local_files_only: bool) -> str:
+def _find_commit(name: str, revision: str | None, *, token: str | bool | None, cache_dir: str | Path | None, local_files_only: bool) -> str:
     """Ask the Hub which commit a revision is; the cache's answer serves offline and, with a warning, where the Hub is out of reach."""
     wanted = revision or constants.DEFAULT_REVISION
     try:
@@ -212,7 +232,7 @@ def _download_file(name: str, commit: str, options: dict[str, Any], file: str, f
 
 
 def _download(
-    name: str, file: str, force: bool, commit: str, *, token: str | None, cache_dir: str | Path | None, local_files_only: bool
+    name: str, file: str, force: bool, commit: str, *, token: str | bool | None, cache_dir: str | Path | None, local_files_only: bool
 ) -> Path:
     if force and (local_files_only or constants.is_offline_mode()):
         raise InputError(f"'{name}': {file} is damaged in the cache; load it once with the network, which repairs it")
@@ -234,7 +254,7 @@ def _download(
         raise download_error(error, name, file=file, revision=commit, token=token, cache_dir=cache_dir, local=local_files_only) from error
 
 
-def _without(name: str, file: str, revision: str | None, token: str | None) -> InputError:
+def _without(name: str, file: str, revision: str | None, token: str | bool | None) -> InputError:
     """Say that a repository lacks a file, and what it has instead."""
     try:
         files = HfApi(token=token).list_repo_files(name, revision=revision)
@@ -267,7 +287,7 @@ def check_timm_source(arch: str) -> None:
         raise InputError(f"'{arch}' holds no safetensors: {pickle_advice(pickles[0])}")
 
 
-def _revisions(name: str, token: str | None) -> list[str]:
+def _revisions(name: str, token: str | bool | None) -> list[str]:
     try:
         refs = HfApi(token=token).list_repo_refs(name)
     except FAILURES:  # only for a better message
@@ -292,7 +312,8 @@ class FileCheck:
         file: Its name.
         size: Bytes; 0 if missing.
         sha256: What it has; empty if missing.
-        ok: Whether that is what config.json (and for a preset the registry) says, and the file is whole safetensors of allowed types.
+        ok: Whether that is what config.json (and for a preset the registry) says, and the file is whole safetensors of allowed types
+            and finite values.
     """
 
     file: str
@@ -302,7 +323,12 @@ class FileCheck:
 
 
 def verify(
-    name: str, *, revision: str | None = None, token: str | None = None, cache_dir: str | Path | None = None, local_files_only: bool = False
+    name: str,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
 ) -> list[FileCheck]:
     """Check every weight file of a preset, a folder or ``org/repo``; nothing is repaired. Arguments and errors as in `open_source`."""
     source = open_source(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
@@ -322,7 +348,12 @@ def verify(
 
 def _readable(path: Path) -> bool:
     try:
-        read_tensors(path)
+        return not_finite(read_tensors(path)) is None
     except InputError:
         return False
-    return True
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that holds NaN or an infinity."""
+    floats = ((name, t) for name, t in tensors.items() if t.is_floating_point() and t.numel())
+    return next((name for name, t in floats if not all(map(math.isfinite, (x.item() for x in t.aminmax())))), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,21 +130,37 @@ def list_folder(folder: Path) -> tuple[list[Listed], list[str]]:
     return found, problems
 
 
-def list_hub(author: str, *, token: str | None = None) -> list[Listed]:
+def list_hub(author: str, *, token: str | bool | None = None) -> list[Listed]:
     """Return the umsrep models of an organisation or user on the Hub, from one request.
 
     Raises:
-        InputError: if the Hub cannot be reached or refuses.
+        InputError: if the Hub cannot be reached or refuses, or knows nobody of that name.
     """
     from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
 
-    from umsrep.zoo.network import FAILURES, check_token, download_error
+    from umsrep.zoo.network import FAILURES, again, check_token, download_error, status_of
 
     if constants.is_offline_mode():
         raise InputError(f"'{author}' cannot be listed: HF_HUB_OFFLINE forbids the network; unset it")
     check_token(token)
+    api = HfApi(token=token)
+
+    def known(call: Callable[[str], object]) -> bool:
+        try:
+            again(lambda: call(author))
+        except HfHubHTTPError as error:
+            if status_of(error) != 404:
+                raise
+            return False
+        return True
+
     try:
-        models = list(HfApi(token=token).list_models(author=author, filter="umsrep", cardData=True))  # it repeats what failed in passing
+        models = list(api.list_models(author=author, filter="umsrep", cardData=True))  # it repeats what failed in passing
+        if not models and not known(api.get_organization_overview) and not known(api.get_user_overview):
+            raise InputError(f"'{author}' is no organisation and no user on {constants.ENDPOINT}")
+    except InputError:
+        raise
     except FAILURES as error:
         raise download_error(error, author, file="the list of models", revision=None, token=token, cache_dir=None, local=False) from error
     cards: list[Any] = [model.card_data for model in models]

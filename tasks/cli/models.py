@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
 import sys
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from umsrep.tasks.cli import show
 from umsrep.tasks.cli.parser import Add
 
 if TYPE_CHECKING:
-    from umsrep.zoo.card_lint import Problem
+    from umsrep.zoo.card_numbers import Problem
 
 
 def add_commands(add: Add) -> None:
@@ -29,7 +28,7 @@ def add_commands(add: Add) -> None:
 
     card = add("card", _card, "show a model's card, check one, or build one from a results file")
     card.add_argument("name", nargs="?", help="preset, org/repo or folder")
-    card.add_argument("--lint", metavar="PATH", help="check this card: a file, a folder or a preset; offline")
+    card.add_argument("--lint", metavar="PATH", help="check this card: a file, folder or preset, offline; or org/repo")
     card.add_argument("--results", type=Path, metavar="F", help="with --lint: the results file that its numbers must agree with")
     card.add_argument("--build", type=Path, metavar="F", help="build the card of NAME from this results file (docs/cards.md)")
     card.add_argument("--out", type=Path, metavar="F", help="with --build: write it there instead of printing it")
@@ -49,9 +48,13 @@ def add_commands(add: Add) -> None:
     publish = add("publish", _publish, "upload a model folder to the Hugging Face Hub, after checking its card")
     publish.add_argument("folder", help="folder or preset")
     publish.add_argument("repo", help="ORG/REPO")
-    publish.add_argument("--private", action="store_true", help="make a new repository private")
-    publish.add_argument("--revision", metavar="B", help="branch, made if absent (default main)")
-    publish.add_argument("--pr", action="store_true", help="open a pull request instead")
+    publish.add_argument("--private", action="store_true", help="make it private; an existing repository must be so already")
+    publish.add_argument("--revision", metavar="B", help="branch, made if absent (default main); the card's snippets then load it")
+    publish.add_argument("--pr", action="store_true", help="open a pull request on main instead")
+    publish.add_argument("--license", metavar="ID", help="of the weights, as the Hub names it (cc-by-4.0, mit ...), for the card")
+    publish.add_argument(
+        "--results", type=Path, metavar="F", help="results file that the card must agree with (default: that of the run, if it is one)"
+    )
     publish.add_argument("--message", help="commit message")
     publish.add_argument("--tag", metavar="T", help="name this release; the card's snippets then load exactly it")
     publish.add_argument("--token", help="with write right; default is HF_TOKEN or that of `hf auth login`")
@@ -180,7 +183,10 @@ def _lint(arguments: argparse.Namespace) -> int:
     if results is not None and config is None:
         raise InputError(f"{path}: no config.json beside it, which --results needs")
     folder = path if path.is_dir() else path.parent
-    location = arguments.lint if arguments.lint in PRESETS else path.stem if path.stem in PRESETS else folder.resolve().name
+    if arguments.lint in PRESETS or not path.exists():  # not there: a repository
+        location = arguments.lint
+    else:
+        location = path.stem if path.stem in PRESETS else folder.resolve().name
     problems = lint_card(text, config=config, results=results, location=location if config is not None else None)
     _print_problems(arguments.lint, problems)
     if not problems:
@@ -188,9 +194,9 @@ def _lint(arguments: argparse.Namespace) -> int:
     return 2 if problems else 0
 
 
-def _print_problems(where: str, problems: list[Problem]) -> None:
+def _print_problems(where: str, problems: Iterable[Problem]) -> None:
     for problem in problems:
-        print(f"{where}:{problem.line}: {problem.message}", file=sys.stderr)
+        print(f"{where}:{problem.line}: {show.clean(problem.message)}", file=sys.stderr)
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -219,10 +225,13 @@ def _verify(arguments: argparse.Namespace) -> int:
     else:
         table = _table("file", "size", "sha256", "ok")
         for check in checks:
-            table.add_row(check.file, _size(check.size), check.sha256 or "missing", "yes" if check.ok else "NO")
+            table.add_row(show.clean(check.file), _size(check.size), check.sha256 or "missing", "yes" if check.ok else "NO")
         show.stdout().print(table)
     if wrong:
-        print(f"umsrep: {arguments.name}: not what config.json says: {', '.join(wrong)}; download or save it again", file=sys.stderr)
+        print(
+            f"umsrep: {arguments.name}: not what config.json says, or not finite: {', '.join(map(show.clean, wrong))}; save it again",
+            file=sys.stderr,
+        )
     return 2 if wrong else 0
 
 
@@ -239,63 +248,35 @@ def _export(arguments: argparse.Namespace) -> None:
 # ---- publish -------------------------------------------------------------------------------------------------------
 def _publish(arguments: argparse.Namespace) -> None:
     from umsrep.zoo import hub
-    from umsrep.zoo.card import metadata_of, relocate
-    from umsrep.zoo.card_lint import lint_card
-    from umsrep.zoo.card_sections import is_repo
+    from umsrep.zoo.card import read_card
     from umsrep.zoo.presets import PRESETS
 
     if arguments.folder not in PRESETS and not Path(arguments.folder).is_dir():
         raise InputError(f"'{arguments.folder}' is neither a model folder nor a preset{nearest(arguments.folder, PRESETS)}")
-    if not is_repo(arguments.repo):
-        raise InputError(f"'{arguments.repo}' is no name on the Hub: write ORG/REPO")
     folder = hub.resolve(arguments.folder)
-    config = hub.read_config(folder)
-    text, _ = _read(arguments.folder)
-    problems = lint_card(text, config=config)
-    if not problems:  # it names the folder; on the Hub it must name the repository, and the release if there is one
-        text = relocate(text, arguments.repo, arguments.tag)
-        problems = lint_card(text, config=config, location=arguments.repo)
-    if problems:
-        _print_problems(arguments.folder, problems)
-        raise InputError(f"{arguments.folder}: its card has {len(problems)} problem(s), named above; nothing was uploaded")
-    if wrong := [check.file for check in hub.verify(arguments.folder) if not check.ok]:
-        raise InputError(f"{arguments.folder}: damaged or missing: {', '.join(wrong)}; save the model again; nothing was uploaded")
-    with tempfile.TemporaryDirectory() as parent:
-        staged = Path(parent) / arguments.repo.rpartition("/")[2]
-        _stage(folder, staged, config, text)
-        files = hub.plan(staged)
-        if metadata_of(text)["license"] == "unknown":
-            print(
-                "umsrep: warning: the card's license is 'unknown', so nobody may use the weights; name one in its metadata", file=sys.stderr
-            )
-        if arguments.dry_run:
-            for file, size in files:
-                print(f"{file}  {_size(size)}")
-            print(f"dry run: {_size(sum(size for _, size in files))} would go to {arguments.repo}; nothing was uploaded")
-            return
-        done = hub.push(
-            staged,
-            arguments.repo,
-            private=arguments.private,
-            token=arguments.token,
-            revision=arguments.revision,
-            create_pr=arguments.pr,
-            commit_message=arguments.message,
-            tag=arguments.tag,
-        )
-    print(done)
-    print(f"\n{hub.snippet(arguments.repo, done.commit, heads=bool(config['umsrep']['heads']))}", end="")
-
-
-def _stage(folder: Path, staged: Path, config: dict[str, Any], card: str) -> None:
-    """Copy what goes up, with the card as it will stand there; the folder itself stays as it is."""
-    from umsrep.zoo import hub
-
+    card = read_card(arguments.folder) if arguments.folder in PRESETS else None  # which lies away from its weights
+    target = {"revision": arguments.revision, "create_pr": arguments.pr, "tag": arguments.tag}
     try:
-        staged.mkdir()
-        for file in (hub.CONFIG_FILE, *config["umsrep"]["sha256"]):
-            if (folder / file).is_file():  # what is missing is named by hub.plan
-                shutil.copyfile(folder / file, staged / file)
-        (staged / hub.CARD_FILE).write_text(card, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{staged}: cannot copy the model there ({error.strerror})") from error
+        with hub.staged(folder, arguments.repo, card=card, results=arguments.results, license=arguments.license, **target) as staged:
+            _upload(arguments, staged, target)
+    except hub.BadCard as error:
+        _print_problems(arguments.folder, error.problems)
+        raise
+
+
+def _upload(arguments: argparse.Namespace, staged: Path, target: dict[str, Any]) -> None:
+    from umsrep.zoo import hub
+    from umsrep.zoo.card import metadata_of, read_card
+
+    if metadata_of(read_card(str(staged)))["license"] == "unknown":
+        print("umsrep: warning: the card's license is 'unknown', so nobody may use the weights; name one with --license", file=sys.stderr)
+    if arguments.dry_run:
+        files = hub.plan(staged)
+        for file, size in files:
+            print(f"{file}  {_size(size)}")
+        print(f"dry run: {_size(sum(size for _, size in files))} would go to {arguments.repo}; nothing was uploaded")
+        return
+    message, heads = arguments.message, bool(hub.read_config(staged)["umsrep"]["heads"])
+    done = hub.upload(staged, arguments.repo, private=arguments.private, token=arguments.token, commit_message=message, **target)
+    print(done)
+    print(f"\n{hub.snippet(arguments.repo, done.commit, heads=heads)}", end="")

@@ -72,6 +72,14 @@ def test_a_missing_section_is_named(section: str) -> None:
         ('timm.create_model("local-dir:m"', 'timm.create_model("local-dir:other"', "the snippet loads 'other', not 'm'"),
         ("| 0.953 (0.940 to 0.960) |", "| 0.963 (0.940 to 0.960) |", "Dice of **lungs** on guangzhou, test is 0.963 here, but 0.9532"),
         ("      value: 0.9532\n", "      value: 0.8532\n", "Dice of **lungs** on guangzhou, test is 0.953 here, but 0.8532"),
+        (
+            "| 0.953 (0.940 to 0.960) |",
+            "| 0.953 (0.950 to 0.955) |",
+            "is 0.953 (0.950 to 0.955) here, but the metadata give 0.953 (0.940 to 0.960)",
+        ),
+        ("        - 0.94\n", "        - 0.92\n", "is 0.953 (0.940 to 0.960) here, but the metadata give 0.953 (0.920 to 0.960)"),
+        ("      value: 0.9532\n", "      value: high\n", "model-index: Dice is no number with a name"),
+        ("      value: 0.9309\n", "      value: [1]\n", "model-index: Dice is no number with a name"),
         ("| Dice | 0.931 |\n", "", "Dice of **lungs** on external stands in no table"),
     ],
 )
@@ -172,3 +180,20 @@ def test_where_the_snippets_may_point() -> None:
 def test_the_licence_list() -> None:
     assert {"apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-sa-4.0", "other", "unknown"} <= LICENCES
     assert all(name == name.lower() and " " not in name for name in LICENCES)
+
+
+@pytest.mark.parametrize("path", ["/home/mia/x/m", "~/data/m", "C:\\Users\\mia", "file:///srv/m", "--out=/tmp/a/b"])
+def test_places_on_a_disk_are_for_no_published_card(path: str) -> None:
+    card = build_card("m", CONFIG, RESULTS, location="org/m")
+    assert lint_card(card, config=CONFIG, location="org/m") == []
+    text = f"{card}\nMade with `{path}`.\n"
+    (problem,) = lint_card(text, location="org/m")
+    assert "is a place on one disk" in problem.message
+    assert problem.line == line_of(text, path)
+    assert not [p for p in lint_card(text) if "disk" in p.message]
+
+
+@pytest.mark.parametrize("text", ["and/or", "512 / 512", "https://example.org/a/b", "1/2 of 3/4", "[x](https://a.b/c/d)", "mg/ml/h"])
+def test_what_only_looks_like_a_path(text: str) -> None:
+    card = build_card("m", CONFIG, RESULTS, location="org/m")
+    assert lint_card(f"{card}\n{text}\n", location="org/m") == []

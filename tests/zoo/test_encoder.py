@@ -253,6 +253,38 @@ def test_model_arguments_of_a_timm_folder_are_kept(tmp_path: Path) -> None:
         assert same(Encoder.from_pretrained(tmp_path / "saved")(x_BCHW), encoder.eval()(x_BCHW))
 
 
+@pytest.mark.parametrize(
+    ("arch", "arguments", "why"),
+    [
+        ("test_efficientnet", {"act_layer": "os.system"}, "KeyError: 'os.system'"),
+        ("test_efficientnet", {"block_args": [["ir_r1"]]}, "KeyError: 'block_args'"),
+        ("test_resnet", {"block": "os"}, "'str' object has no attribute 'expansion'"),
+        ("test_vit", {"img_size": []}, "IndexError: tuple index out of range"),
+        ("test_vit", {"num_heads": 0}, "integer modulo by zero"),
+        ("test_vit", {"pos_embed": "q"}, "AssertionError"),
+    ],
+)
+def test_hostile_model_arguments_are_one_line(tmp_path: Path, arch: str, arguments: dict[str, object], why: str) -> None:
+    path = Encoder.create(arch, contract=InputContract(size=160)).save_pretrained(tmp_path) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(config | {"model_args": arguments}), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        Encoder.from_pretrained(tmp_path)
+    assert str(caught.value).startswith(f"{path}: arch '{arch}' cannot be built with 1 channel(s)")
+    assert str(caught.value).endswith(why)
+
+
+def test_a_broken_contract_names_its_file(tmp_path: Path) -> None:
+    path = Encoder.create("test_resnet", contract=InputContract()).save_pretrained(tmp_path) / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["umsrep"]["contract"]["unit"] = "16-bits"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        Encoder.from_pretrained(tmp_path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "16-bits" in str(caught.value)
+
+
 def test_config_json_holds_timms_keys_and_our_block(tmp_path: Path) -> None:
     contract = InputContract(channels=3, size=(64, 96), mean=(0.1, 0.2, 0.3))
     encoder = Encoder.create("resnet18", contract=contract, modality="us")

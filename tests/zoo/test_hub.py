@@ -223,8 +223,43 @@ def test_repositories_that_hold_no_model(user: HubUser, server: HubServer, model
 
 
 def test_not_cached_and_not_allowed_to_ask(user: HubUser, repo: str, tmp_path: Path) -> None:
-    message = f"'{repo}' is not in the cache {tmp_path} (config.json is missing) and local_files_only=True forbids the network"
-    assert message in user.error("Encoder", repo, cache_dir=tmp_path, local_files_only=True)
+    start = f"config.json of '{repo}' at revision"
+    end = "and local_files_only=True forbids the network; load it once without"
+    said = user.error("Encoder", repo, cache_dir=tmp_path, local_files_only=True)
+    assert said == f"{start} 'main' is not in the cache {tmp_path} {end}"
+    user.ask("Encoder", repo, cache_dir=tmp_path)
+    said = user.error("Encoder", repo, cache_dir=tmp_path, revision="v2", local_files_only=True)
+    assert said == f"{start} 'v2' is not in the cache {tmp_path} (cached: main) {end}"
+
+
+@pytest.mark.parametrize("revision", [1, "", " ", True])
+def test_a_revision_that_is_no_name(saved: Path, revision: object) -> None:
+    for name in (str(saved), "ums-cxr-efficientnet-lite0", "org/model"):
+        for call in (Encoder.from_pretrained, hub.resolve, hub.verify):
+            with pytest.raises(InputError, match=rf"^revision {re.escape(repr(revision))}: must be the name of a branch or tag"):
+                call(name, revision=revision)  # type: ignore[arg-type]
+
+
+def test_false_as_a_token_is_nobody(server: HubServer, repo: str, right: str, tmp_path: Path) -> None:
+    user = HubUser(server.url, tmp_path, HF_TOKEN="hf_wrong")
+    try:
+        assert "HTTP 401: the token is wrong or expired" in user.error("Encoder", repo)
+        assert user.ask("Encoder", repo, token=False)["digest"] == right
+        server.repos[repo].gated = True
+        assert "pass token=" in user.error("Encoder", repo, token=False, cache_dir=tmp_path / "other")
+    finally:
+        user.close()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
+    encoder = Encoder.create("test_resnet", contract=InputContract())
+    name, tensor = next((n, t) for n, t in encoder.model.state_dict().items() if n.endswith("bn1.weight"))
+    tensor[1] = value
+    encoder.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"model\.safetensors: {re.escape(name)} holds NaN or an infinity: the training diverged"):
+        Encoder.from_pretrained(tmp_path)
+    assert [check.ok for check in hub.verify(str(tmp_path))] == [False]
 
 
 PASSING = {
@@ -262,7 +297,10 @@ LASTING = {
     "503": ([Fault(STORE, "status", times=99)], "HTTP 503: the server is ill: try again later"),
     "503 at once": ([Fault("HEAD", "status", times=99)], "HTTP 503: the server is ill: try again later"),
     "wrong length": ([Fault(STORE, "short", 1000, times=99)], "a file came with the wrong length, again and again"),
-    "silence": ([Fault("HEAD", "mute", times=99)], "did not answer in time; try again, or raise HF_HUB_DOWNLOAD_TIMEOUT"),
+    "silence": (
+        [Fault("HEAD", "mute", times=99)],
+        "did not answer in time; try again, or raise HF_HUB_ETAG_TIMEOUT \\(now 1 s\\) and HF_HUB_DOWNLOAD_TIMEOUT \\(now 1 s\\)",
+    ),
     "weights": ([Fault(STORE, "corrupt", -9, times=99)], r"model\.safetensors: damaged: .* a second download was damaged too"),
     "config.json": ([Fault("GET .*config.json", "corrupt", 300, times=99)], r"config\.json: damaged, and so was a second download"),
 }
@@ -358,7 +396,7 @@ def test_reset_or_dropped_at_any_byte(user: HubUser, server: HubServer, repo: st
     [
         ({"HF_HUB_OFFLINE": "1"}, "and HF_HUB_OFFLINE forbids the network"),
         ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 cannot be reached"),
-        ({"HTTP_PROXY": "http://127.0.0.1:9"}, "check the network, HF_ENDPOINT and proxy settings|the proxy failed"),
+        ({"HTTP_PROXY": "http://me:secret@127.0.0.1:9"}, "through the proxy that HTTP_PROXY names [^@]*$"),
         ({"HF_ENDPOINT": "nonsense"}, "HF_ENDPOINT"),
     ],
     ids=["offline", "dead", "proxy", "nonsense"],

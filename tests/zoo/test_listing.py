@@ -77,7 +77,10 @@ def test_selecting() -> None:
 
 # ---- the Hub -------------------------------------------------------------------------------------------------------
 class Api(BaseHTTPRequestHandler):
-    """Answers /api/models?author=...&filter=umsrep with one model that has a card and one that has none; "closed" may not be listed."""
+    """Answers /api/models?author=...&filter=umsrep with one model that has a card and one that has none.
+
+    "closed" may not be listed; "bare" is an organisation and "mia" a user, both without models; nobody else exists.
+    """
 
     def do_GET(self) -> None:
         asked = parse_qs(urlsplit(self.path).query)
@@ -85,8 +88,15 @@ class Api(BaseHTTPRequestHandler):
         if asked.get("author") == ["org"] and asked.get("filter") == ["umsrep"]:
             card = metadata_of(read_card(NAME))
             models = [{"id": "org/cxr", "cardData": card, "tags": card["tags"]}, {"id": "org/bare", "tags": ["umsrep"]}]
-        wrong = 403 if asked.get("author") == ["closed"] else 404 if urlsplit(self.path).path != "/api/models" else 0
-        body = b"{}" if wrong else json.dumps(models).encode()
+        there = ("/api/models", "/api/organizations/bare/overview", "/api/users/mia/overview")
+        wrong = 403 if asked.get("author") == ["closed"] else 404 if urlsplit(self.path).path not in there else 0
+        if "overview" in self.path:
+            self.answer(wrong, b'{"name": "bare", "fullname": "", "avatarUrl": "", "user": "mia"}')
+            return
+        self.answer(wrong, b"{}" if wrong else json.dumps(models).encode())
+
+    def answer(self, wrong: int, body: bytes) -> None:
+        """Send it."""
         self.send_response(wrong or 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -119,22 +129,25 @@ import dataclasses, json
 from umsrep.errors import InputError
 from umsrep.zoo import listing
 found = [dataclasses.asdict(e) for e in listing.list_hub("org")]
-try:
-    listing.list_hub("closed"); said = ""
-except InputError as error:
-    said = str(error)
-print(json.dumps([found, listing.list_hub("nobody"), said]))
+said = []
+for name in ("closed", "nosuchorg"):
+    try:
+        listing.list_hub(name)
+    except InputError as error:
+        said.append(str(error))
+print(json.dumps([found, listing.list_hub("bare") + listing.list_hub("mia"), said]))
 """
     done = subprocess.run([sys.executable, "-c", code], env=hub_environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    found, nobody, said = json.loads(done.stdout)
+    found, empty, (closed, unknown) = json.loads(done.stdout)
     assert [e["name"] for e in found] == ["org/cxr", "org/bare"]
     preset = next(e for e in list_presets() if e.name == NAME)
     assert found[0]["measured"] == preset.measured
     assert (found[0]["parameters"], found[0]["license"], found[0]["modality"]) == (preset.parameters, "cc-by-4.0", "cxr")
     assert found[1]["arch"] is None
-    assert nobody == []
-    assert "403" in said
+    assert empty == []
+    assert "403" in closed
+    assert unknown == f"'nosuchorg' is no organisation and no user on {hub_environment['HF_ENDPOINT']}"
 
 
 def test_offline_is_said() -> None:

@@ -115,6 +115,47 @@ def test_an_upload_that_failed_inside_names_the_inner_reason() -> None:
     assert "the connection to" in str(upload_error(error, "org/m", revision=None))
 
 
+XET = "Network error: Request error: HTTP status client error (404 Not Found), domain: http://hub/api/models/org/m/xet-write-token/main"
+
+
+@pytest.mark.parametrize(
+    ("error", "advised"),
+    [
+        (ConnectionError(XET), True),  # as hf_xet 1.x says it
+        (ConnectionError(XET.replace("404 Not Found", "403 Forbidden")), False),
+        (ConnectionError("Network error: http://hub/api/models/org/xetty/commit/main"), False),
+        (ConnectionError("Network error: http://hub/api/models/org/xet-write-token/commit/main"), False),
+    ],
+)
+def test_xet_is_blamed_only_for_its_own_request(monkeypatch: pytest.MonkeyPatch, error: BaseException, advised: bool) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    assert ("HF_HUB_DISABLE_XET=1" in str(upload_error(error, "org/m", revision=None))) == advised
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    assert "HF_HUB_DISABLE_XET" not in str(upload_error(error, "org/m", revision=None)), "it is set already"
+
+
+def test_the_variable_of_the_proxy_is_named_but_not_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.example")
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    error = httpx.ConnectError("Connection refused")
+    assert "proxy that" not in str(upload_error(error, "org/m", revision=None))
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@127.0.0.1:9")
+    said = str(upload_error(error, "org/m", revision=None))
+    assert "cannot be reached through the proxy that HTTPS_PROXY names" in said
+    assert "secret" not in said
+    monkeypatch.setenv("NO_PROXY", "hub.example")
+    assert "proxy that" not in str(upload_error(error, "org/m", revision=None))
+
+
+def test_a_card_that_is_not_cached_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    error = LocalEntryNotFoundError("not cached")
+    found = download_error(error, "org/m", file="README.md", revision="v1", token=None, cache_dir="/cache", local=False)
+    assert str(found).startswith("README.md of 'org/m' at revision 'v1' is not in the cache /cache and HF_HUB_OFFLINE forbids")
+    assert str(found).endswith("run `umsrep card org/m` once without")
+
+
 @pytest.mark.parametrize("token", ["", " ", "hf_a b", "hf_a\n", "hf_ä"])
 def test_tokens_that_cannot_be_sent(token: str) -> None:
     with pytest.raises(InputError, match=r"^token: ") as caught:

@@ -18,6 +18,7 @@ from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.zoo import Encoder, InputContract, hub
+from umsrep.zoo.card_lint import lint_card
 
 TOKEN = "hf_member"
 FILES = ["config.json", "model.safetensors", "heads.safetensors", "README.md"]
@@ -59,21 +60,6 @@ def repo(server: HubServer, request: pytest.FixtureRequest) -> Iterator[str]:
     server.faults.clear()
 
 
-def test_plan_names_what_goes_up_and_checks_it(folder: Path, tmp_path: Path) -> None:
-    assert hub.plan(folder) == [(name, (folder / name).stat().st_size) for name in FILES]
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    (copy / "notes.txt").write_text("mine", encoding="utf-8")
-    assert [name for name, _ in hub.plan(copy)] == FILES
-    (copy / "README.md").unlink()
-    with pytest.raises(InputError, match=r"README\.md: no such file; a model is published with its card"):
-        hub.plan(copy)
-    content = bytearray((copy / "heads.safetensors").read_bytes())
-    content[-1] ^= 1
-    (copy / "heads.safetensors").write_bytes(content)
-    with pytest.raises(InputError, match=r"heads\.safetensors: damaged"):
-        hub.push(copy, "org/model")
-
-
 def test_push_checks_the_folder_before_anything_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json: no such file"):
         hub.push(tmp_path, "org/model")
@@ -98,6 +84,20 @@ def test_published_files_come_back_bit_by_bit(user: HubUser, server: HubServer, 
     assert all(ok for *_, ok in user.ask("verify", repo, revision="v1.0")["files"])
 
 
+def test_what_was_published_is_listed_with_its_card(user: HubUser, server: HubServer, folder: Path) -> None:
+    server.users["hf_lister"] = User("lister")
+    assert user.ask("list", "lister")["entries"] == []
+    assert "'nobody-here' is no organisation and no user on" in user.error("list", "nobody-here")
+    user.ask("push", folder, "lister/model", token="hf_lister", license="mit")
+    (entry,) = user.ask("list", "lister")["entries"]
+    assert {k: entry[k] for k in ("name", "arch", "license", "heads")} == {
+        "name": "lister/model",
+        "arch": "test_efficientnet",
+        "license": "mit",
+        "heads": {"finding": "classification"},
+    }
+
+
 def test_publishing_again_changes_nothing(user: HubUser, server: HubServer, repo: str, folder: Path) -> None:
     first = user.ask("push", folder, repo, token=TOKEN, tag="v1")
     uploads = sum(line.startswith("PUT") for line in server.log)
@@ -109,12 +109,56 @@ def test_publishing_again_changes_nothing(user: HubUser, server: HubServer, repo
 def test_a_tag_is_never_moved(user: HubUser, server: HubServer, repo: str, folder: Path, tmp_path: Path) -> None:
     user.ask("push", folder, repo, token=TOKEN, tag="v1")
     before = dict(server.repos[repo].tags)
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    main, changed = server.repos[repo].branches["main"], more(folder, tmp_path)
+    message = user.error("push", changed, repo, token=TOKEN, tag="v1")
+    assert message == f"'{repo}': tag 'v1' is taken by commit {main}, which is not this; choose another; nothing was uploaded"
+    assert server.repos[repo].tags == before
+    assert server.repos[repo].branches == {"main": main}, "main may not move where the tag cannot"
+    user.ask("push", changed, repo, token=TOKEN)
+    assert "is taken" in user.error("push", folder, repo, token=TOKEN, tag="v1"), "main has moved on: this would be another commit"
+    assert "'main' is a branch" in user.error("push", folder, repo, token=TOKEN, tag="main")
+
+
+def more(folder: Path, parent: Path) -> Path:
+    """A copy of the folder with another sentence on its card."""
+    copy = Path(shutil.copytree(folder, parent / "copy"))
     with (copy / "README.md").open("a", encoding="utf-8") as card:
         card.write("\nMore.\n")
-    message = user.error("push", copy, repo, token=TOKEN, tag="v1")
-    assert re.search("tag 'v1' is taken by another commit; the upload is there as [0-9a-f]{40}: choose another tag", message)
-    assert server.repos[repo].tags == before
+    return copy
+
+
+# ---- the card ------------------------------------------------------------------------------------------------------
+def card_of(server: HubServer, repo: str, commit: str) -> str:
+    """The README.md of a commit."""
+    return (server.root / server.repos[repo].commits[commit]["README.md"][0]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("call", ["push", "push_to_hub"])
+def test_the_published_card_loads_the_repository(user: HubUser, server: HubServer, repo: str, folder: Path, call: str) -> None:
+    assert f'from_pretrained("{folder.name}")' in (folder / "README.md").read_text(encoding="utf-8")
+    for options, pin in (({"tag": "v1"}, "v1"), ({"revision": "try"}, "try"), ({"revision": "main"}, None), ({"create_pr": True}, None)):
+        said = user.ask(call, folder, repo, token=TOKEN, **options)
+        card = card_of(server, repo, said["commit"])
+        assert lint_card(card, location=repo) == []
+        loads = f'from_pretrained("{repo}"' + (f', revision="{pin}")' if pin else ")")
+        assert card.count(loads) == 2
+        assert f'"hf-hub:{repo}{f"@{pin}" if pin else ""}"' in card
+
+
+def test_a_card_with_problems_is_not_published(server: HubServer, folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    card = (copy / "README.md").read_text(encoding="utf-8")
+    (copy / "README.md").write_text(card.replace("For research only.", "For all."), encoding="utf-8")
+    with pytest.raises(
+        hub.BadCard, match=r"its card has 1 problem\(s\): line 1: does not say 'For research only.*nothing was uploaded$"
+    ) as caught:
+        hub.push(copy, "org/model")
+    assert len(caught.value.problems) == 1
+    encoder = Encoder.from_pretrained(folder)
+    with pytest.raises(hub.BadCard, match="its card has"):
+        encoder.push_to_hub("org/model", card="# Mine\n")
+    with pytest.raises(InputError, match="license 'mitt' is not in the Hub's list; did you mean 'mit'"):
+        hub.push(folder, "org/model", license="mitt")
 
 
 def test_private_branch_and_pull_request(user: HubUser, server: HubServer, repo: str, folder: Path, tmp_path: Path) -> None:
@@ -122,8 +166,7 @@ def test_private_branch_and_pull_request(user: HubUser, server: HubServer, repo:
     assert server.repos[repo].private
     assert "private or gated" in user.error("Encoder", repo, cache_dir=tmp_path)
     right = user.ask("Encoder", repo, token=TOKEN, cache_dir=tmp_path)["digest"]
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    (copy / "README.md").write_text("---\nlicense: mit\n---\n# Changed\n", encoding="utf-8")
+    copy = more(folder, tmp_path)
     main = server.repos[repo].branches["main"]
     branch = user.ask("push", copy, repo, token=TOKEN, revision="try/this")
     asked = user.ask("push", copy, repo, token=TOKEN, create_pr=True)
@@ -133,6 +176,16 @@ def test_private_branch_and_pull_request(user: HubUser, server: HubServer, repo:
     for revision in ("try/this", "refs/pr/1"):
         assert user.ask("Encoder", repo, token=TOKEN, revision=revision, cache_dir=tmp_path)["digest"] == right
     assert "a pull request is not released yet" in user.error("push", copy, repo, token=TOKEN, create_pr=True, tag="v1")
+    assert "a pull request always asks for main" in user.error("push", copy, repo, token=TOKEN, create_pr=True, revision="try/this")
+
+
+def test_private_is_never_public(user: HubUser, server: HubServer, repo: str, folder: Path) -> None:
+    server.publish(repo, {"README.md": b"# Old\n"})
+    before = dict(server.repos[repo].branches)
+    message = user.error("push", folder, repo, token=TOKEN, private=True)
+    assert message.startswith(f"'{repo}' exists and is public, so private cannot be had")
+    assert server.repos[repo].branches == before
+    assert len(server.repos[repo].commits) == 1
 
 
 def test_push_to_hub_of_a_model(user: HubUser, server: HubServer, repo: str, folder: Path) -> None:
@@ -165,7 +218,8 @@ def test_without_the_right(
 
 
 def test_impossible_names(user: HubUser, folder: Path) -> None:
-    for name in ("org/with spaces", "a/b/c", "org/a--b"):
+    for name in ("half2", "org/with spaces", "a/b/c", "org/a--b"):
+        assert "no valid name" in user.error("push_to_hub", folder, name, token=TOKEN)
         assert "no valid name" in user.error("push", folder, name, token=TOKEN)
 
 
@@ -207,6 +261,12 @@ def test_a_silent_server_ends(user: HubUser, server: HubServer, repo: str, folde
     answer = user.ask("push", folder, repo, token=TOKEN)
     assert "did not answer in time" in answer["error"]
     assert answer["seconds"] < 20
+
+
+def test_a_name_with_xet_is_no_fault_of_xet(user: HubUser, server: HubServer, folder: Path) -> None:
+    server.faults[:] = [Fault("POST .*/commit/", "status", status=502, times=99)]
+    assert "HTTP 502: the server is ill" in user.error("push", folder, "org/xet-write-token", token=TOKEN)
+    server.faults.clear()
 
 
 @pytest.mark.slow  # a process starts

@@ -142,13 +142,16 @@ def test_dry_run_lists_what_would_go_up(folder: Path, capsys: Capture) -> None:
 def test_publish_uploads_the_card_of_the_repository(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     seen: dict[str, Any] = {}
 
-    def push(staged: Path, repo_id: str, **options: Any) -> hub.Published:
+    def upload(staged: Path, repo_id: str, **options: Any) -> hub.Published:
         seen.update(options, repo=repo_id, card=(staged / "README.md").read_text(), files=sorted(p.name for p in staged.iterdir()))
         return hub.Published(f"https://example.org/{repo_id}/commit/{'ab' * 20}", "ab" * 20)
 
-    monkeypatch.setattr(hub, "push", push)
-    out = printed(capsys, "publish", folder, "org/discs", "--tag", "v1", "--private", "--message", "first", "--token", "t")
-    assert seen["card"] == relocate((folder / "README.md").read_text(), "org/discs", "v1")
+    monkeypatch.setattr(hub, "upload", upload)
+    out = printed(
+        capsys, "publish", folder, "org/discs", "--tag", "v1", "--private", "--message", "first", "--token", "t", "--license", "mit"
+    )
+    card = (folder / "README.md").read_text().replace("license: unknown", "license: mit")
+    assert seen["card"] == relocate(card, "org/discs", "v1")
     assert 'from_pretrained("org/discs", revision="v1")' in seen["card"]
     assert seen["files"] == ["README.md", "config.json", "heads.safetensors", "model.safetensors"]
     assert {k: seen[k] for k in ("repo", "tag", "private", "commit_message", "token", "create_pr", "revision")} == {
@@ -165,15 +168,56 @@ def test_publish_uploads_the_card_of_the_repository(folder: Path, monkeypatch: p
 
 
 def test_publish_refuses_before_anything_goes_up(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr(hub, "push", lambda *_, **__: pytest.fail("nothing may be uploaded"))
+    monkeypatch.setattr(hub, "upload", lambda *_, **__: pytest.fail("nothing may be uploaded"))
     assert "write ORG/REPO" in refused(capsys, "publish", folder, "discs")
     assert "neither a model folder nor a preset" in refused(capsys, "publish", "absent", "org/discs")
+    assert "a pull request always asks for main" in refused(capsys, "publish", folder, "org/discs", "--pr", "--revision", "x")
+    assert "cannot name a tag in git" in refused(capsys, "publish", folder, "org/discs", "--tag", "v 1")
+    assert "license 'mitt' is not in the Hub's list" in refused(capsys, "publish", folder, "org/discs", "--license", "mitt")
     card = folder / "README.md"
     good = card.read_text()
-    card.write_text(good.replace("For research only.", "For all."))
-    assert "its card has 1 problem(s)" in refused(capsys, "publish", folder, "org/discs")
+    card.write_text(good.replace("For research only.", "For all.").replace("## Cost\n", "## Price\n"))
+    capsys.readouterr()
+    assert main(["publish", str(folder), "org/discs"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"{folder}:") for line in lines] == [True, True, False], "each problem on a line of its own, then the error"
+    assert "its card has 2 problem(s)" in lines[-1]
+    card.unlink()
+    assert "README.md" in refused(capsys, "publish", folder, "org/discs")
     card.write_text(good)
     damage(folder / "model.safetensors")
     assert "model.safetensors" in refused(capsys, "publish", folder, "org/discs")
-    card.unlink()
-    assert "README.md" in refused(capsys, "publish", folder, "org/discs")
+
+
+def test_publish_compares_the_card_with_the_results_of_its_run(trained: Report, tmp_path: Path, capsys: Capture) -> None:
+    run = Path(shutil.copytree(trained.output, tmp_path / trained.output.name))
+    assert "dry run" in printed(capsys, "publish", run / "model", "org/discs", "--dry-run")
+    results = json.loads((run / "results.json").read_text())
+    results["verdict"] = "For discs, not for squares."
+    for name, words in (("results.json", ()), ("other.json", ("--results", run / "other.json"))):
+        kept = (run / "results.json").read_text()
+        (run / name).write_text(json.dumps(results))
+        capsys.readouterr()
+        assert main([str(w) for w in ("publish", run / "model", "org/discs", "--dry-run", *words)]) == 2
+        assert "the results say 'For discs, not for squares.' under 'Verdict'" in capsys.readouterr().err
+        (run / "results.json").write_text(kept)
+
+
+def test_no_path_of_the_author_stands_on_a_published_card(trained: Report, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    cards: list[str] = []
+
+    def upload(staged: Path, repo_id: str, **_: Any) -> hub.Published:
+        cards.append((staged / "README.md").read_text())
+        return hub.Published("https://example.org", "ab" * 20)
+
+    monkeypatch.setattr(hub, "upload", upload)
+    printed(capsys, "publish", trained.model, "org/discs")
+    assert "Made by:" in cards[0]
+    assert str(trained.output.parent) not in cards[0]
+    assert not re.search(r"[\s\"'`=(]/\w+/", cards[0])
+
+
+# ---- names that are markup -----------------------------------------------------------------------------------------
+def test_names_with_brackets_are_printed_as_they_are(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    shutil.copytree(folder, tmp_path / "zoo" / "[old] m")
+    assert "[old] m" in printed(capsys, "list", "--from", tmp_path / "zoo").replace("\n", "")

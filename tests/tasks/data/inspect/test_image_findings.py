@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def dicoms(folder: Path, windowed: int, values: int) -> Path:
 
     def change(records: Records) -> Records:
         for row, record in enumerate(records):
-            window = {"WindowCenter": values / 2, "WindowWidth": values} if row < windowed else {}
+            window: dict[str, Any] = {"WindowCenter": values / 2, "WindowWidth": values} if row < windowed else {}
             write_dicom(folder / f"{row}.dcm", (np.arange(256).reshape(16, 16) % values + row).astype(np.uint16), **window)
             record |= {"file_name": f"{row}.dcm", "mask_file_name": "", "mask_file_name.disc": ""}
         return records
