@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from umsrep.tasks import trainer as trainer_module
 from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.data.dataset import collate
+from umsrep.tasks.running import Running
 from umsrep.tasks.trainer import Trainer
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -64,5 +65,6 @@ def our_steps(trainer: Trainer, batches: Sequence[Any]) -> dict[str, float]:
     """Run the trainer's own epoch over these batches in memory, which must be no more than it has; returns each task's mean loss."""
     assert len(batches) <= trainer.steps_per_epoch, "the epoch would end before the batches do"
     with mock.patch.object(trainer_module, "DataLoader", return_value=batches):
+        trainer.running = Running()  # an epoch of its own, not the rest of the last one
         losses: dict[str, float] = trainer._train_epoch()["train"]
     return losses

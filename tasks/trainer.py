@@ -270,9 +270,9 @@ class Trainer:
                 with self.accelerator.autocast():
                     terms, losses = wrapped(move(agreed.batch, device), agreed.totals, self.world)
                 check_losses(self.accelerator, losses, agreed.batch, self.train_set, self._where)
-                if config.gradients_every and running.batches % config.gradients_every == 0 and len(terms) > 1:
-                    running.add_gradients(self.balancer.compare(terms))
                 draw = self.epoch * len(self.sampler) + running.batches
+                if config.gradients_every and (draw + 1) % config.gradients_every == 0 and len(terms) > 1:
+                    running.add_gradients(self.balancer.compare(terms))
                 self.balancer.backward({name: term / accumulate for name, term in terms.items()}, draw)
             running.add(losses, agreed.totals, config.batch_size)
             if not boundary:
@@ -284,8 +284,9 @@ class Trainer:
                 self._save()
                 self._obey(received)
         self._count(mark)
+        means = running.means(self.accelerator)
         return {
-            "train": running.means(self.accelerator),
+            "train": {name: means[name] for name in names},
             **({"gradients": running.mean_gradients()} if running.gradients else {}),
             "learning_rate": config.optimiser.learning_rate * self.optimisation.factor(self.step),
             "images_per_second": running.images / running.seconds,
