@@ -151,10 +151,12 @@ def _affine(pixels: np.ndarray, low: float, high: float, inverted: bool) -> np.n
         shifted = np.subtract(pixels, np.float32(low), dtype=np.float32)
     else:
         shifted = pixels
-    if high == low:  # percentiles of a (nearly) constant image
+    width = np.float32(high - low)
+    if not width:  # percentiles of a (nearly) constant image, or a window narrower than float32 tells apart
         shifted = shifted > 0
         return shifted.astype(np.float32)
-    result: np.ndarray = np.divide(shifted, np.float32(high - low), dtype=np.float32)
+    with np.errstate(over="ignore"):  # by a very narrow window: what overflows saturates like all else beyond it
+        result: np.ndarray = np.divide(shifted, width, dtype=np.float32)
     return result
 
 

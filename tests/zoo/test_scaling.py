@@ -267,3 +267,11 @@ def test_floats_of_zero_to_one_are_no_hounsfield_units() -> None:
 def test_the_remedy_fits_the_values(pixels: np.ndarray, remedy: str) -> None:
     with pytest.raises(ContractError, match=remedy):
         InputContract().load(pixels)
+
+
+@pytest.mark.parametrize("low", [-1e-3, -1e-38, -3.2404172515995924e-43])
+def test_the_narrowest_window_saturates_without_a_word(low: float) -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    tensor = InputContract(mean=0.0, std=1.0, window=(low, 0.0)).load(pixels)
+    assert torch.isfinite(tensor).all()
+    assert (tensor.flatten()[1:] == 1).all()
