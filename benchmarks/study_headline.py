@@ -1,0 +1,218 @@
+"""The headline of UMS-Rep: joint fine-tuning from a shared encoder against separately trained models, as benchmarks/grids/headline.yaml says.
+
+python benchmarks/study_headline.py run --data DIR --weights FILE --out DIR       DIR holds cxr_guangzhou; goes on where it stopped
+python benchmarks/study_headline.py read --out DIR --cost step_cost.json --json docs/results/headline.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import random
+import statistics
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from umsrep.tasks.benchmark import _merged as merged
+from umsrep.tasks.config_file import config_from_dict
+from umsrep.tasks.progress import say
+from umsrep.tasks.runfolder import plain
+from umsrep.tasks.trainer import fit
+from umsrep.zoo import Encoder
+
+SETTINGS = Path(__file__).with_name("grids") / "headline.yaml"
+METRIC = {"denoising": "psnr_gain", "lungs": "dice", "pneumonia": "auroc"}
+
+
+def part_data(settings: Mapping[str, Any], source: Path, out: Path) -> None:
+    """Two data folders over the same images: pretrain/ (train, validation) and arms/ (train, validation, test), no patient in both."""
+    with (source / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    chosen = {split: some_patients(rows, split, settings[f"{split}_rows"]) for split in ("validation", "test")}
+    parts: dict[str, list[dict[str, str]]] = {"pretrain": [], "arms": []}
+    for row in rows:
+        if row["split"] == "train":
+            own = zlib.crc32(row["patient_id"].encode()) % settings["parts"] == 0
+            parts["arms" if own else "pretrain"].append(row)
+        elif row["patient_id"] in chosen[row["split"]]:
+            parts["arms"].append(row)
+        elif row["split"] == "validation":
+            parts["pretrain"].append(row)
+    for name, members in parts.items():
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for images in ("images", "masks"):
+            if not (folder / images).exists():
+                (folder / images).symlink_to((source / images).resolve())
+        with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(members)
+
+
+def some_patients(rows: Sequence[Mapping[str, str]], split: str, wanted: int) -> set[str]:
+    counts: dict[str, int] = {}
+    for row in rows:
+        if row["split"] == split:
+            counts[row["patient_id"]] = counts.get(row["patient_id"], 0) + 1
+    names = sorted(counts)
+    random.Random(0).shuffle(names)
+    chosen: set[str] = set()
+    while names and sum(counts[n] for n in chosen) < wanted:
+        chosen.add(names.pop())
+    return chosen
+
+
+def train(values: Mapping[str, Any], folder: Path) -> None:
+    if not (folder / "report.json").is_file():
+        say(f"{folder.name}")
+        fit(config_from_dict({**values, "schema_version": 1, "output": str(folder)}, where=str(SETTINGS)), resume=True)
+
+
+def cells(settings: Mapping[str, Any], out: Path, weights: Path) -> Iterator[tuple[str, float, int, Path, dict[str, Any]]]:
+    """(arm, fraction, seed, folder, configuration), seed by seed: what is cut short has compared every arm."""
+    for seed in settings["seeds"]:
+        for fraction, length in settings["fractions"].items():
+            for arm, own in settings["arms"].items():
+                values = {**merged(settings["base"], length), "seed": seed, "encoder": encoder(settings, own["encoder"], out, weights)}
+                values["tasks"] = {name: task for name, task in values["tasks"].items() if name in own["tasks"]}
+                values["data"] = [{"path": str(out / "data" / "arms"), "fraction": float(fraction)}]
+                if own["encoder"] == "scratch":
+                    values = merged(values, settings["scratch"])
+                yield arm, float(fraction), seed, out / f"{arm}_{fraction}_{seed}", values
+
+
+def encoder(settings: Mapping[str, Any], name: str, out: Path, weights: Path) -> dict[str, Any]:
+    filled = {key: value for key, value in settings["encoders"][name].items()}
+    for key, value in filled.items():
+        if isinstance(value, str):
+            filled[key] = value.replace("{shared}", str(out / "shared")).replace("{weights}", str(weights))
+    return filled
+
+
+def run(settings: Mapping[str, Any], data: Path, weights: Path, out: Path) -> None:
+    part_data(settings, data / "cxr_guangzhou", out / "data")
+    first = {k: v for k, v in settings["pretraining"].items() if k != "encoder"}
+    values = merged(settings["base"], first) | {"encoder": encoder(settings, settings["pretraining"]["encoder"], out, weights)}
+    train({**values, "seed": 0, "data": [{"path": str(out / "data" / "pretrain")}]}, out / "pretraining")
+    Encoder.from_pretrained(out / "pretraining" / "model").save_pretrained(out / "shared")  # without the heads
+    for _, _, _, folder, values in cells(settings, out, weights):
+        train(values, folder)
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+Curve = list[tuple[int, float]]  # (step, value)
+
+
+def curve(folder: Path, task: str) -> Curve:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(e["step"], v) for e in lines if "validation" in e and (v := e["validation"][task][METRIC[task]]) is not None]
+
+
+def first_reaching(points: Curve, goal: float) -> int | None:
+    return next((step for step, value in points if value >= goal), None)
+
+
+def value_at(points: Curve, step: float) -> float | None:
+    """The last value measured by a step, or None before the first."""
+    return next((value for s, value in reversed(points) if s <= step), None)
+
+
+def compare(curves: Mapping[str, Mapping[str, Curve]], against: str, joint: str, cost: Mapping[str, float]) -> dict[str, Any]:
+    """One seed: the joint run against three separate models from ``against``."""
+    goals, separate, steps = {}, 0.0, []
+    for task in METRIC:
+        points = curves[f"{task}-{against}"][task]
+        goals[task] = max(value for _, value in points)
+        separate += (first_reaching(points, goals[task]) or math.nan) * cost[task]
+        steps.append(first_reaching(curves[joint][task], goals[task]))
+    reached = [s for s in steps if s is not None]
+    own = max(reached) * cost["joint"] if len(reached) == len(steps) else None
+    total = curves[joint]["lungs"][-1][0] * cost["joint"]
+    equal: dict[str, Any] = {}
+    for task in METRIC:
+        theirs = value_at(curves[f"{task}-{against}"][task], total / len(METRIC) / cost[task])
+        ours = curves[joint][task][-1][1]
+        equal[task] = {"joint": ours, "separate": theirs, "gain": None if theirs is None else ours - theirs}
+    each = {task: None if s is None else s * cost["joint"] for task, s in zip(METRIC, steps, strict=True)}
+    return {
+        "goals": goals,
+        "separate_seconds": separate,
+        "joint_seconds": own,
+        "joint_seconds_by_task": each,
+        "saved_percent": None if own is None else 100 * (1 - own / separate),
+        "equal_compute": equal,
+    }
+
+
+def spread(values: Sequence[float | None]) -> dict[str, Any]:
+    known = [v for v in values if v is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "n": len(known),
+        "missing": len(values) - len(known),
+        "values": list(values),
+    }
+
+
+def read(settings: Mapping[str, Any], out: Path, cost: Mapping[str, float]) -> dict[str, Any]:
+    done: dict[tuple[float, int], dict[str, dict[str, Curve]]] = {}
+    tests: dict[tuple[float, int], dict[str, dict[str, float]]] = {}
+    for arm, fraction, seed, folder, values in cells(settings, out, Path("unused")):
+        if (folder / "report.json").is_file():
+            done.setdefault((fraction, seed), {})[arm] = {task: curve(folder, task) for task in values["tasks"]}
+            measured = json.loads((folder / "report.json").read_text(encoding="utf-8"))["test"]
+            tests.setdefault((fraction, seed), {})[arm] = {task: measured[task][METRIC[task]] for task in values["tasks"]}
+    result: dict[str, Any] = {"settings": dict(settings), "seconds_per_step": dict(cost), "cells": [], "table": []}
+    for (fraction, seed), arms in done.items():
+        cell: dict[str, Any] = {"fraction": fraction, "seed": seed, "test": tests[fraction, seed], "against": {}}
+        cell["curves"] = arms
+        for joint in ("joint-shared", "joint-imagenet"):
+            for against in ("scratch", "imagenet", "shared"):
+                if joint in arms and all(f"{task}-{against}" in arms for task in METRIC):
+                    cell["against"][f"{joint} / {against}"] = compare(arms, against, joint, cost)
+        result["cells"].append(cell)
+    for fraction in sorted({fraction for fraction, _ in done}):
+        members = [c for c in result["cells"] if c["fraction"] == fraction]
+        for pair in sorted({p for c in members for p in c["against"]}):
+            some = [c["against"][pair] for c in members if pair in c["against"]]
+            entry = {"fraction": fraction, "pair": pair, "saved_percent": spread([s["saved_percent"] for s in some])}
+            entry["gain_at_equal_compute"] = {t: spread([s["equal_compute"][t]["gain"] for s in some]) for t in METRIC}
+            result["table"].append(entry)
+        for arm in settings["arms"]:
+            for task in settings["arms"][arm]["tasks"]:
+                values_ = [c["test"][arm][task] for c in members if arm in c["test"]]
+                result["table"].append({"fraction": fraction, "arm": arm, "task": task, "test": spread(values_)})
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    runs = commands.add_parser("run")
+    runs.add_argument("--data", type=Path, required=True)
+    runs.add_argument("--weights", type=Path, required=True, help="ImageNet weights of tf_efficientnet_lite0")
+    reads = commands.add_parser("read")
+    reads.add_argument("--cost", type=Path, required=True)
+    reads.add_argument("--json", type=Path, required=True)
+    for command in (runs, reads):
+        command.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    settings = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
+    if arguments.command == "run":
+        run(settings, arguments.data, arguments.weights, arguments.out)
+    else:
+        cost = json.loads(arguments.cost.read_text(encoding="utf-8"))["seconds_per_step"]
+        text = json.dumps(plain(read(settings, arguments.out, cost)), indent=1, allow_nan=False) + "\n"
+        arguments.json.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
