@@ -1,7 +1,9 @@
-"""The headline of UMS-Rep: joint fine-tuning from a shared encoder against separately trained models, as benchmarks/grids/headline.yaml says.
+"""The headline of UMS-Rep: joint fine-tuning from a shared encoder against separate models, as benchmarks/grids/headline.yaml says.
 
-python benchmarks/study_headline.py run --data DIR --weights FILE --out DIR       DIR holds cxr_guangzhou; goes on where it stopped
-python benchmarks/study_headline.py read --out DIR --cost step_cost.json --json docs/results/headline.json
+    python benchmarks/study_headline.py run --data DIR --weights FILE --out DIR
+    python benchmarks/study_headline.py read --out DIR --cost step_cost.json --json docs/results/headline.json
+
+DIR of ``--data`` holds cxr_guangzhou; a run that was cut short goes on.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import csv
 import json
 import math
 import random
+import shutil
 import statistics
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,7 +52,7 @@ def part_data(settings: Mapping[str, Any], source: Path, out: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for images in ("images", "masks"):
             if not (folder / images).exists():
-                (folder / images).symlink_to((source / images).resolve())
+                shutil.copytree(source / images, folder / images)
         with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
@@ -89,7 +92,7 @@ def cells(settings: Mapping[str, Any], out: Path, weights: Path) -> Iterator[tup
 
 
 def encoder(settings: Mapping[str, Any], name: str, out: Path, weights: Path) -> dict[str, Any]:
-    filled = {key: value for key, value in settings["encoders"][name].items()}
+    filled = dict(settings["encoders"][name])
     for key, value in filled.items():
         if isinstance(value, str):
             filled[key] = value.replace("{shared}", str(out / "shared")).replace("{weights}", str(weights))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from umsrep import timm_models
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -52,3 +54,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, *_PACKAGES, "__version__"])
+
+
+timm_models.register()
