@@ -1,7 +1,7 @@
 """The headline of UMS-Rep: joint fine-tuning from a shared encoder against separate models, as benchmarks/grids/headline.yaml says.
 
     python benchmarks/study_headline.py run --data DIR --weights FILE --out DIR
-    python benchmarks/study_headline.py read --out DIR --cost step_cost.json --json docs/results/headline.json
+    python benchmarks/study_headline.py read --out DIR --cost step_cost.json --json OUT.json --picture OUT.png
 
 DIR of ``--data`` holds cxr_guangzhou; a run that was cut short goes on.
 """
@@ -99,14 +99,15 @@ def encoder(settings: Mapping[str, Any], name: str, out: Path, weights: Path) ->
     return filled
 
 
-def run(settings: Mapping[str, Any], data: Path, weights: Path, out: Path) -> None:
+def run(settings: Mapping[str, Any], data: Path, weights: Path, out: Path, seeds: Sequence[int] | None = None) -> None:
     part_data(settings, data / "cxr_guangzhou", out / "data")
     first = {k: v for k, v in settings["pretraining"].items() if k != "encoder"}
     values = merged(settings["base"], first) | {"encoder": encoder(settings, settings["pretraining"]["encoder"], out, weights)}
     train({**values, "seed": 0, "data": [{"path": str(out / "data" / "pretrain")}]}, out / "pretraining")
     Encoder.from_pretrained(out / "pretraining" / "model").save_pretrained(out / "shared")  # without the heads
-    for _, _, _, folder, values in cells(settings, out, weights):
-        train(values, folder)
+    for _, _, seed, folder, values in cells(settings, out, weights):
+        if seeds is None or seed in seeds:
+            train(values, folder)
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -196,25 +197,71 @@ def read(settings: Mapping[str, Any], out: Path, cost: Mapping[str, float]) -> d
     return result
 
 
+LINES = {  # (label, colour, dashes)
+    "joint-shared": ("joint, shared encoder", "#0072b2", "-"),
+    "joint-imagenet": ("joint, ImageNet", "#56b4e9", "--"),
+    "shared": ("three models, shared encoder", "#009e73", "--"),
+    "imagenet": ("three models, ImageNet", "#e69f00", "-"),
+    "scratch": ("three models, scratch", "#d55e00", "-"),
+}
+UNITS = {"denoising": "PSNR gain, dB", "lungs": "lung Dice", "pneumonia": "AUROC"}
+
+
+def draw(result: Mapping[str, Any], path: Path) -> None:
+    """Quality on the validation rows against compute, one panel a task and fraction; the band is from the lowest to the highest seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    cost = result["seconds_per_step"]
+    separate = sum(cost[task] for task in METRIC)
+    fractions = sorted({c["fraction"] for c in result["cells"]})
+    figure, axes = plt.subplots(len(METRIC), len(fractions), figsize=(4 * len(fractions), 8), squeeze=False, sharey="row")
+    for column, fraction in enumerate(fractions):
+        members = [c["curves"] for c in result["cells"] if c["fraction"] == fraction]
+        for axis, task in zip(axes[:, column], METRIC, strict=True):
+            for name, (label, colour, dashes) in LINES.items():
+                arm, each = (name, cost["joint"]) if name.startswith("joint") else (f"{task}-{name}", separate)
+                curves = [c[arm][task] for c in members if arm in c]
+                if not curves:
+                    continue
+                x = [step * each for step, _ in curves[0]]
+                columns = list(zip(*([value for _, value in points] for points in curves), strict=True))
+                axis.plot(x, [statistics.fmean(v) for v in columns], dashes, color=colour, label=label, marker=".")
+                axis.fill_between(x, [min(v) for v in columns], [max(v) for v in columns], color=colour, alpha=0.12, linewidth=0)
+            axis.grid(alpha=0.3)
+            axis.set_ylabel(UNITS[task] if column == 0 else "")
+        axes[0, column].set_title(f"{fraction:.0%} of the labels")
+        axes[-1, column].set_xlabel("seconds of training, one core (three models: their sum)")
+    axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
     runs.add_argument("--data", type=Path, required=True)
     runs.add_argument("--weights", type=Path, required=True, help="ImageNet weights of tf_efficientnet_lite0")
+    runs.add_argument("--seeds", type=int, nargs="+", help="only these, after the pretraining is done: to run seeds side by side")
     reads = commands.add_parser("read")
     reads.add_argument("--cost", type=Path, required=True)
     reads.add_argument("--json", type=Path, required=True)
+    reads.add_argument("--picture", type=Path)
     for command in (runs, reads):
         command.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     settings = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
     if arguments.command == "run":
-        run(settings, arguments.data, arguments.weights, arguments.out)
+        run(settings, arguments.data, arguments.weights, arguments.out, arguments.seeds)
     else:
         cost = json.loads(arguments.cost.read_text(encoding="utf-8"))["seconds_per_step"]
-        text = json.dumps(plain(read(settings, arguments.out, cost)), indent=1, allow_nan=False) + "\n"
-        arguments.json.write_text(text, encoding="utf-8")
+        result = read(settings, arguments.out, cost)
+        arguments.json.write_text(json.dumps(plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        if arguments.picture:
+            draw(result, arguments.picture)
 
 
 if __name__ == "__main__":

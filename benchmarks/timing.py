@@ -1,7 +1,8 @@
 """What the benchmarks share: take turns, put two times side by side, print a table, keep the numbers.
 
 Both sides of a comparison run in one process (or as child processes in turn), one after the other in every round and in the
-opposite order every second round, so that a slower spell of the machine falls on both. A ratio is the median of the rounds' ratios.
+opposite order every second round, so that a slower spell of the machine falls on both. A ratio is the median of the rounds' ratios;
+beside every median stand the quartiles over the rounds.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import gc
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 Clock = Callable[[], float]
+SHOWN = {"ms": 1e3, "MB": 1e-6, "million": 1e-6}
+"""Unit of a table's cells to its factor on seconds, bytes and counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +32,11 @@ class Row:
 
     Attributes:
         what: What is compared, and with what.
-        ours: Seconds in each round.
-        reference: The other side's seconds in the same rounds.
-        measure: ours / reference, reference / ours (how many times faster), or ours - reference in seconds.
+        ours: Seconds in each round (bytes or counts, if ``unit`` says so).
+        reference: The other side's in the same rounds.
+        measure: ours / reference, reference / ours (how many times faster or smaller), or ours - reference.
         limit: The target: at most this, for a speed-up at least; None reports only.
+        unit: What the table shows.
     """
 
     what: str
@@ -40,6 +44,7 @@ class Row:
     reference: Sequence[float]
     measure: Literal["ratio", "speed-up", "difference"]
     limit: float | None = None
+    unit: Literal["ms", "MB", "million"] = "ms"
 
     def values(self) -> list[float]:
         """Return the measure in each round."""
@@ -50,19 +55,19 @@ class Row:
         """Return the target, and whether the median meets it."""
         if self.limit is None:
             return "-"
-        value, least = statistics.median(self.values()), self.measure == "speed-up"
+        value, least = spread(self.values())[0], self.measure == "speed-up"
         met = value >= self.limit if least else value <= self.limit
         return f"{'>=' if least else '<='} {self.limit:g} {'met' if met else 'MISSED'}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; [median, min, max] of each side in seconds and of the measure."""
-        own = {"what": self.what, "measure": self.measure, "rounds": len(self.ours), "target": self.verdict()}
-        return own | {k: spread(v) for k, v in (("ours_s", self.ours), ("reference_s", self.reference), ("value", self.values()))}
+        """Return plain JSON values; [median, lower, upper quartile] of each side in seconds (bytes, counts) and of the measure."""
+        own = {"what": self.what, "measure": self.measure, "rounds": len(self.ours), "target": self.verdict(), "shown_in": self.unit}
+        return own | {k: spread(v) for k, v in (("ours", self.ours), ("reference", self.reference), ("value", self.values()))}
 
 
 def spread(values: Sequence[float]) -> list[float]:
-    """Return [median, min, max]."""
-    return [statistics.median(values), min(values), max(values)]
+    """Return [median, lower quartile, upper quartile]."""
+    return [float(v) for v in np.percentile(values, (50, 25, 75))]
 
 
 def timed(function: Callable[[], object], count: int = 1) -> Clock:
@@ -97,13 +102,14 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 def finish(name: str, rows: Sequence[Row], options: argparse.Namespace) -> None:
-    """Print the table (milliseconds: median, min to max) and add the result to the JSON file under ``name``."""
-    cells: list[tuple[str, ...]] = [("", "ours, ms", "reference, ms", "measure", "target")]
+    """Print the table (median, quartiles) and add the result to the JSON file under ``name``."""
+    cells: list[tuple[str, ...]] = [("", "ours", "reference", "measure", "target")]
     for row in rows:
-        ours, reference, value = spread(row.ours), spread(row.reference), spread(row.values())
-        times = ["{:.1f} ({:.1f} to {:.1f})".format(*(1e3 * v for v in side)) for side in (ours, reference)]
+        sides = [[SHOWN[row.unit] * v for v in spread(side)] for side in (row.ours, row.reference)]
+        shown = ["{:.1f} {} ({:.1f} to {:.1f})".format(median, row.unit, *quartiles) for median, *quartiles in sides]
+        value = spread(row.values())
         unit = " s" if row.measure == "difference" else ""
-        cells.append((row.what, *times, "{:.3f}{} ({:.3f} to {:.3f})".format(value[0], unit, *value[1:]), row.verdict()))
+        cells.append((row.what, *shown, "{:.3f}{} ({:.3f} to {:.3f})".format(value[0], unit, *value[1:]), row.verdict()))
     widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
     for line in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

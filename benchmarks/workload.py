@@ -65,6 +65,11 @@ def our_steps(trainer: Trainer, batches: Sequence[Any]) -> dict[str, float]:
     """Run the trainer's own epoch over these batches in memory, which must be no more than it has; returns each task's mean loss."""
     assert len(batches) <= trainer.steps_per_epoch, "the epoch would end before the batches do"
     with mock.patch.object(trainer_module, "DataLoader", return_value=batches):
-        trainer.running = Running()  # an epoch of its own, not the rest of the last one
-        losses: dict[str, float] = trainer._train_epoch()["train"]
+        return our_epoch(trainer)
+
+
+def our_epoch(trainer: Trainer) -> dict[str, float]:
+    """Run an epoch of the trainer, with its own loader; returns each task's mean loss."""
+    trainer.running = Running()  # an epoch of its own, not the rest of the last one
+    losses: dict[str, float] = trainer._train_epoch()["train"]
     return losses
