@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-from timm.models import group_parameters
 from torch import nn
 
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.zoo.stages import stages_of
+
+__all__ = ["ALL_JOINED", "HEADS_FIRST", "Strategy", "stages_of"]
 
 # heads-then-all trains only heads and decoders for this share of the steps (linear probing first keeps the features: Kumar et al. 2022).
 HEADS_FIRST = 0.2
@@ -78,18 +78,6 @@ class Strategy:
         for name, decoder in model.decoders.items():
             # with train_heads a decoder that older heads use must stay; one that came with the new heads trains
             _set(decoder, users[name] <= trained if self.alone is not None else bool(users[name] & trained))
-
-
-def stages_of(backbone: nn.Module, *, coarse: bool) -> list[list[str]]:
-    """Return the names of a timm model's parameters, grouped from input to output.
-
-    Args:
-        backbone: A timm model.
-        coarse: Stages instead of single blocks.
-    """
-    matcher = cast(Any, backbone).group_matcher(coarse=coarse)
-    groups = cast("dict[int, list[str]]", group_parameters(backbone, matcher))
-    return [groups[k] for k in sorted(groups)]
 
 
 def _set(part: nn.Module, trains: bool) -> None:
