@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from umsrep.tasks.trainer import Report
 
 _PACKAGES = ("umsrep", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "safetensors", "torchmetrics", "numpy")
-_SHOWN = {"dice": "Dice", "auroc": "AUROC", "psnr_gain": "PSNR gain (dB)"}
+SHOWN = {"dice": "Dice", "auroc": "AUROC", "psnr_gain": "PSNR gain (dB)"}
+"""The metric that stands for a task, and what people call it."""
 
 
 def open_folder(output: Path, *, resume: bool, accelerator: Accelerator) -> dict[str, Any] | None:
@@ -118,6 +119,12 @@ def append_metrics(output: Path, entry: Mapping[str, Any]) -> None:
         file.write(json.dumps(plain(entry), allow_nan=False) + "\n")
 
 
+def read_metrics(output: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl, none where there is no such file."""
+    path = output / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
 def plain(value: Any) -> Any:
     """Return JSON values: NaN and infinities become None, paths text."""
     if isinstance(value, Mapping):
@@ -153,7 +160,7 @@ def epoch_line(entry: Mapping[str, Any], best: bool) -> str:
     parts = [f"epoch {entry['epoch']:3d}", f"{entry['images_per_second']:.1f} img/s"]
     parts += [f"{name} loss {loss:.4f}" for name, loss in entry["train"].items()]
     for name, metrics in entry.get("validation", {}).items():
-        parts += [f"{name} {label} {metrics[key]:.4f}" for key, label in _SHOWN.items() if key in metrics]
+        parts += [f"{name} {label} {metrics[key]:.4f}" for key, label in SHOWN.items() if key in metrics]
     return "  ".join(parts) + ("  best" if best else "")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+import threading
 
 import pytest
 from rich.console import Console
@@ -53,3 +55,16 @@ def test_say_writes_one_line_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.say("[bold]a long line of more than twenty columns[/bold] 12 %")
     assert screen.getvalue() == "[bold]a long line of more than twenty columns[/bold] 12 %\n"
     assert isinstance(progress.console, Console)
+
+
+def test_a_bar_has_no_thread_and_leaves_a_piped_standard_output_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=screen, force_terminal=True, width=100))
+    threads = threading.active_count()
+    for _ in progress.track(range(2), "x", total=2):
+        assert threading.active_count() == threads, "a loader process forked now could inherit the lock of the terminal"
+        sys.stdout.write("data\n")
+    assert capsys.readouterr().out == "data\ndata\n"
+    assert "data" not in screen.getvalue()
