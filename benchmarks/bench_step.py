@@ -27,7 +27,6 @@ from umsrep.tasks.data.dataset import collate
 from umsrep.tasks.trainer import Trainer
 
 ARCHS = ("tf_efficientnet_lite0", "convnextv2_atto")
-SIZE = 128
 
 
 class BareLoop:
@@ -73,10 +72,10 @@ class BareLoop:
         return [total / count for total in sums]
 
 
-def compare(arch: str, folder: Path, steps: int, rounds: int) -> list[Row]:
+def compare(arch: str, folder: Path, size: int, steps: int, rounds: int) -> list[Row]:
     """Return the comparisons for one architecture; the folder gets images for an epoch of ``steps`` and the runs."""
     data = write_images(folder / "data", steps * 64 // 7)  # seven eighths of them train, eight a step
-    fixed = {"encoder": {"arch": arch}, "image_size": SIZE, "augment": AUGMENT_OFF}
+    fixed = {"encoder": {"arch": arch}, "image_size": size, "augment": AUGMENT_OFF}
     trainer = make_trainer(data, folder / "run", gradients_every=0, **fixed)
     always = make_trainer(data, folder / "always", gradients_every=1, **fixed)
     batches, bare = batches_of(trainer, steps), BareLoop(trainer)
@@ -97,7 +96,7 @@ def compare(arch: str, folder: Path, steps: int, rounds: int) -> list[Row]:
     seconds = alternate(memory, rounds)
     loading = {"ours": timed(lambda: our_epoch(trainer), steps), "bare": timed(lambda: bare.steps(loader()), steps)}
     loaded = alternate(loading, rounds)
-    what = f"training step, {arch}, {SIZE} px, batch 8, 3 tasks"
+    what = f"training step, {arch}, {size} px, batch 8, 3 tasks"
     return [
         Row(f"{what} | bare loop", seconds["ours"], seconds["bare"], "ratio", 1.03),
         Row(f"{what}, 2 loading workers | bare loop", loaded["ours"], loaded["bare"], "ratio", 1.03),
@@ -107,13 +106,13 @@ def compare(arch: str, folder: Path, steps: int, rounds: int) -> list[Row]:
 
 def main() -> None:
     options = arguments(__doc__)
-    steps, rounds = (7, 1) if options.quick else (7, 11)
+    size, steps, rounds = (32, 7, 1) if options.quick else (128, 7, 7)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         for arch in ARCHS:
             folder = Path(name, arch)
             folder.mkdir()
-            rows += compare(arch, folder, steps, rounds)
+            rows += compare(arch, folder, size, steps, rounds)
     finish("step", rows, options)
 
 

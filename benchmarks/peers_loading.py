@@ -160,7 +160,7 @@ def main() -> None:
                     median, most, least = (1 / t for t in spread(times))
                     speeds.append(f"{name:<16}{size:>4} px  {who:<32}{median:>6.0f} ({least:.0f} to {most:.0f})")
     finish("loading_peers", rows, options)
-    print("\nimages a second on one core, median (slowest to fastest round)", *speeds, sep="\n")
+    print("\nimages a second on one core, median (quartiles over the rounds)", *speeds, sep="\n")
 
 
 if __name__ == "__main__":

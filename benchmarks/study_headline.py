@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from umsrep.tasks.benchmark import _merged as merged
+from umsrep.tasks.benchmark import merged
 from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.progress import say
 from umsrep.tasks.runfolder import plain
