@@ -7,142 +7,12 @@ import math
 from typing import Literal
 
 from umsrep.errors import InputError, nearest
+from umsrep.tasks.config_data import DataConfig, EncoderConfig, TargetConfig
+from umsrep.tasks.config_task import TaskConfig, check_task
 from umsrep.tasks.data.augment import Augment
 
+__all__ = ["DataConfig", "EarlyStoppingConfig", "EncoderConfig", "FineTuneConfig", "OptimiserConfig", "TargetConfig", "TaskConfig"]
 SCHEMA_VERSION = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-    """Which encoder to start from: ``name`` alone, or ``arch`` with the rest.
-
-    Attributes:
-        name: Preset, org/repo or folder; a folder with heads keeps those whose names are not among the tasks.
-        revision: Of a repository on the Hub.
-        arch: timm architecture.
-        weights: safetensors file for it, or null for random weights.
-        in_channels: Of the image.
-        modality: Recorded in the model.
-        unit: Stored unit, see `InputContract`.
-        mean: See `InputContract`.
-        std: See `InputContract`.
-        resize: See `InputContract`.
-        window: See `InputContract`.
-        percentiles: See `InputContract`.
-        voi: See `InputContract`.
-        photometric: See `InputContract`.
-        colour: See `InputContract`.
-        antialias: See `InputContract`.
-        expected_range: See `InputContract`.
-    """
-
-    name: str | None = None
-    revision: str | None = None
-    arch: str | None = None
-    weights: str | None = None
-    in_channels: int = 1
-    modality: str | None = None
-    unit: str = "auto"
-    mean: float | list[float] = 0.5
-    std: float | list[float] = 0.5
-    resize: str = "stretch"
-    window: list[float] | None = None
-    percentiles: list[float] | None = None
-    voi: bool = True
-    photometric: str = "monochrome2"
-    colour: str = "convert"
-    antialias: bool = True
-    expected_range: list[float] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class TargetConfig:
-    """Where a task's target stands in one data set.
-
-    Attributes:
-        column: Column name, or several for labels that occur together.
-        map: Stored value to class name; null leaves rows with that value out of the task.
-    """
-
-    column: str | list[str] | None = None
-    map: dict[str, str | None] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """One data set.
-
-    Attributes:
-        path: Folder with metadata.csv, .jsonl or .parquet; MedMNIST npz or ``medmnist:NAME[@SIZE]``; Hub data set ``hf:ORG/NAME``.
-        tasks: Heads that it trains; default all that it is annotated for.
-        targets: Task's name to where its target stands here.
-        split_column: Column with train, validation, test.
-        fraction: Of its training rows, by patient, chosen by the run's seed; validation and test rows stay as they are.
-        licenses: Use only rows under these licences, named as in the table (case, spaces and hyphens aside; "" is "none given").
-        license_column: Where the licence stands.
-    """
-
-    path: str
-    tasks: list[str] | None = None
-    targets: dict[str, TargetConfig] = dataclasses.field(default_factory=dict)
-    split_column: str = "split"
-    fraction: float = 1.0
-    licenses: list[str] | None = None
-    license_column: str = "license"
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskConfig:
-    """One task and its head; which keys count depends on ``kind``.
-
-    Attributes:
-        kind: denoising, segmentation or classification.
-        weight: Factor of its loss (with balancing fixed); default 1, and 10 for denoising, whose L1 in 0-1 is some ten times
-            smaller than the others' losses (docs/LOG.md: .0175 beside .15 and .23 at the end of a run).
-        noise: Denoising: gaussian, speckle, poisson or mixed.
-        level: Denoising: strength in 8-bit grey levels, one number or [low, high] (validated and tested at the middle).
-        classes: Segmentation, classification: names, in the order of mask values.
-        target: Default column of the target; several for labels that occur together.
-        multi_label: Classes may occur together.
-        loss: Denoising, segmentation: see `umsrep.tasks.Denoising`, `umsrep.tasks.Segmentation`.
-        class_weights: Segmentation, classification: one number a class, or "balanced" (classification).
-        label_smoothing: Classification.
-        specificity: Classification: where sensitivity is read off.
-        dropout: Classification.
-        decoder: Denoising, segmentation: one of `umsrep.heads.DECODERS`.
-        share: Denoising, segmentation: one decoder for all heads that share.
-        width: Denoising: channels of the full-resolution branch.
-        depth: Denoising: convolutions of the full-resolution branch.
-    """
-
-    kind: Literal["denoising", "segmentation", "classification"]
-    weight: float | None = None
-    noise: str | None = None
-    level: float | list[float] | None = None
-    classes: list[str] | None = None
-    target: str | list[str] | None = None
-    multi_label: bool | None = None
-    loss: str | None = None
-    class_weights: list[float] | Literal["balanced"] | None = None
-    label_smoothing: float | None = None
-    specificity: float | None = None
-    dropout: float | None = None
-    decoder: str | None = None
-    share: bool | None = None
-    width: int | None = None
-    depth: int | None = None
-
-    @property
-    def factor(self) -> float:
-        """The weight, or its default for this kind."""
-        return self.weight if self.weight is not None else 10.0 if self.kind == "denoising" else 1.0
-
-
-_TASK_KEYS = {
-    "denoising": ("noise", "level", "loss", "decoder", "share", "width", "depth"),
-    "segmentation": ("classes", "target", "multi_label", "loss", "class_weights", "decoder", "share"),
-    "classification": ("classes", "target", "multi_label", "class_weights", "label_smoothing", "specificity", "dropout"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,10 +86,19 @@ class FineTuneConfig:
         augment: See `Augment`.
         workers: Loader processes.
         lenient: Bend the input contract's rules that can be bent, with a warning, instead of refusing an image (docs/input_contract.md).
-        precision: no, bf16 or fp16.
+        precision: no (float32), bf16, or fp16 (with a scaled loss; GPUs only).
+        tf32: On CUDA, let float32 matrix products and convolutions round their inputs to 10 bits (TF32).
+        channels_last: Keep images and weights in channels-last order, which most CNNs compute faster.
+        compile: Compile the step with torch.compile; it needs a C++ compiler, and a minute at the start.
+        gradient_checkpointing: Keep only the inputs of the encoder's blocks and compute the rest again for the gradients: less memory
+            for about a third more time, the same gradients.
+        augment_on_device: Augment and add noise on the device, a batch at a time, instead of in the loader processes; auto does so on
+            CUDA. The draws are the same (docs/training.md).
+        prefetch: Batches that each loader process prepares ahead.
         processes: How many processes must run; null takes what was launched.
         trackers: Besides metrics.jsonl: names that Accelerate knows (tensorboard, trackio, wandb, mlflow).
         validate_every: Epochs between validations.
+        timeout_minutes: How long a process waits for the others before it ends the run (NCCL, gloo).
         checkpoint_minutes: Minutes between checkpoints within an epoch (one is written after each epoch in any case); 0 is never.
     """
 
@@ -247,9 +126,16 @@ class FineTuneConfig:
     workers: int = 2
     lenient: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
+    tf32: bool = True
+    channels_last: bool = True
+    compile: bool = False
+    gradient_checkpointing: bool = False
+    augment_on_device: bool | Literal["auto"] = "auto"
+    prefetch: int = 2
     processes: int | None = None
     trackers: list[str] = dataclasses.field(default_factory=list)
     validate_every: int = 1
+    timeout_minutes: float = 10.0
     checkpoint_minutes: float = 10.0
 
     @property
@@ -274,13 +160,19 @@ class FineTuneConfig:
             raise InputError("config: no data")
         if (self.encoder.name is None) == (self.encoder.arch is None):
             raise InputError("config: encoder needs either name (preset, org/repo, folder) or arch")
-        for name, low in (("batch_size", 1), ("epochs", 1), ("workers", 0), ("validate_every", 1), ("seed", 0)):
+        for name, low in (("batch_size", 1), ("epochs", 1), ("workers", 0), ("validate_every", 1), ("prefetch", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise InputError(f"config: {name} must be {low} or more, not {getattr(self, name)}")
         if self.seed >= 2**32:
             raise InputError(f"config: seed must be below 2**32, not {self.seed}")
         if not 0 <= self.checkpoint_minutes < math.inf:
             raise InputError(f"config: checkpoint_minutes must be 0 or more, not {self.checkpoint_minutes}")
+        if not 0 < self.timeout_minutes < math.inf:
+            raise InputError(f"config: timeout_minutes must be above 0, not {self.timeout_minutes}")
+        if self.compile and self.gradient_checkpointing:
+            raise InputError(
+                "config: compile and gradient_checkpointing exclude each other: the compiler decides itself what to compute anew"
+            )
         if self.trainable_stages < 1 or self.gradients_every < 0:
             raise InputError("config: trainable_stages must be 1 or more, gradients_every 0 or more")
         if not 0 <= self.sampling <= 1:
@@ -315,15 +207,4 @@ class FineTuneConfig:
             if name not in self.tasks:
                 raise InputError(f"config: train_heads names '{name}'{nearest(name, self.tasks)}")
         for name, task in self.tasks.items():
-            _check_task(name, task)
-
-
-def _check_task(name: str, task: TaskConfig) -> None:
-    allowed = ("kind", "weight", *_TASK_KEYS[task.kind])
-    for field in dataclasses.fields(task):
-        if getattr(task, field.name) is not None and field.name not in allowed:
-            raise InputError(f"config: tasks.{name}.{field.name}: no key of kind {task.kind}{nearest(field.name, allowed)}")
-    if task.kind != "denoising" and not task.classes:
-        raise InputError(f"config: tasks.{name} needs classes")
-    if not task.factor > 0:
-        raise InputError(f"config: tasks.{name}.weight must be above 0, not {task.weight}")
+            check_task(name, task)

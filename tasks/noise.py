@@ -15,6 +15,8 @@ from torch import Tensor
 from umsrep.errors import InputError
 
 NOISES: tuple[str, ...] = ("gaussian", "speckle", "poisson", "mixed")
+NORMAL_NOISES: tuple[str, ...] = ("gaussian", "speckle")
+"""Those made of one normal number a pixel, whatever the image."""
 GREY_LEVELS = 255.0
 
 

@@ -19,6 +19,7 @@ class Optimisation:
 
     Attributes:
         optimiser: AdamW; a group for each rate (heads, encoder, blocks of it with layer decay), with and without weight decay.
+        skipped: Steps that changed nothing, as float16 gradients were not finite at the scale that the scaler tried.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Optimisation:
             blocks: Names of the encoder's parameters, block by block from input to output, for layer decay.
         """
         self.config, self.module, self.total_steps, self.scaler = config, module, total_steps, scaler
+        self.skipped = 0
         depth = {f"{ENCODER}{name}": len(blocks) - 1 - k for k, names in enumerate(blocks) for name in names}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in module.named_parameters():
@@ -64,27 +66,38 @@ class Optimisation:
         progress = (step - warm) / max(1, self.total_steps - warm)
         return self.config.final_fraction + (1 - self.config.final_fraction) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
-    def step(self, step: int) -> None:
-        """Clip the gradients, make one step at the rates of ``step``, and clear the gradients."""
+    def step(self, step: int) -> bool:
+        """Clip the gradients, make one step at the rates of ``step``, less those skipped, and clear the gradients.
+
+        Returns:
+            Whether weights changed; the scaler skips a step of gradients that are not finite, and tries a smaller scale in the next.
+        """
         for group in self.optimiser.param_groups:
-            group["lr"] = group["peak"] * self.factor(step)
+            group["lr"] = group["peak"] * self.factor(step - self.skipped)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimiser)
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
+        changed = True
         if self.scaler is not None:
+            scale = self.scaler.get_scale()
             self.scaler.step(self.optimiser)
             self.scaler.update()
+            changed = self.scaler.get_scale() >= scale
+            self.skipped += not changed
         else:
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        return changed
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs."""
-        return {"optimiser": self.optimiser.state_dict(), "scaler": None if self.scaler is None else self.scaler.state_dict()}
+        scaler = None if self.scaler is None else self.scaler.state_dict()
+        return {"optimiser": self.optimiser.state_dict(), "scaler": scaler, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a saved state back."""
         self.optimiser.load_state_dict(state["optimiser"])
+        self.skipped = state.get("skipped", 0)  # runs in float32 of before had no such number
         if self.scaler is not None and state["scaler"] is not None:
             self.scaler.load_state_dict(state["scaler"])

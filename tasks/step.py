@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.model import MultiTaskModel, running_statistics
+from umsrep.tasks.recompute import blocks_of, recomputed
 from umsrep.tasks.task import Task
 
 
@@ -21,6 +22,7 @@ class JointStep(nn.Module):
     row for a task, rows of weight 0 stand in, so that no parameter is ever unused.
 
     Attributes:
+        outputs: `joint_outputs`, or what `umsrep.tasks.compiling.compile_step` made of it.
         log_variances: Task's name to s = log sigma^2 of the homoscedastic uncertainty (Kendall et al. 2018), or empty.
     """
 
@@ -32,13 +34,25 @@ class JointStep(nn.Module):
         *,
         uncertainty: bool = False,
         frozen_norm: bool = False,
+        recompute: bool = False,
     ) -> None:
-        """Set up; ``weights`` are factors of the losses, ``frozen_norm`` keeps the encoder's norms at their stored statistics."""
+        """Set up.
+
+        Args:
+            model: To train.
+            tasks: Name to task.
+            weights: Name to the factor of its loss.
+            uncertainty: Learn the factors instead.
+            frozen_norm: Keep the encoder's norms at their stored statistics.
+            recompute: Checkpoint gradients, see `umsrep.tasks.recompute`.
+        """
         super().__init__()
         self.model = model
         self.tasks = dict(tasks)
         self.weights = dict(weights)
         self.frozen_norm = frozen_norm
+        self.blocks = blocks_of(model) if recompute else []
+        self.outputs: Callable[..., dict[str, tuple[Tensor, int | None]]] = joint_outputs
         self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in tasks} if uncertainty else {})
 
     def forward(
@@ -56,7 +70,8 @@ class JointStep(nn.Module):
             Each task's weighted term of the sum whose gradient is wanted; and each task's mean loss over the global batch, as far as
             this process's rows make it up (their sum over processes is the mean), 0 for a task without rows.
         """
-        outputs = joint_outputs(self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm)
+        with recomputed(self.blocks):
+            outputs = self.outputs(self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm)
         terms, losses = {}, {}
         for name, (out, weight) in outputs.items():
             target = batch.get(f"target.{name}")
@@ -132,8 +147,8 @@ def _rows(rows: Tensor | None, count: int, device: torch.device, fill: bool) -> 
     if not fill or have >= 2:
         return rows, None
     stand_ins = torch.zeros(2 - have, dtype=torch.long, device=device)
-    if count > 1 and rows is not None and have == 1 and int(rows[0]) == 0:
-        stand_ins += 1
+    if count > 1 and rows is not None and have == 1:
+        stand_ins = stand_ins + (rows[0] == 0)  # another row than the real one
     return (stand_ins if rows is None else torch.cat([rows.to(device), stand_ins])), 2 - have
 
 

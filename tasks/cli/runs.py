@@ -49,6 +49,11 @@ def add_commands(add: Add) -> None:
     finetune = add("finetune", _finetune, "fine-tune heads jointly; every key of the configuration can also be given as --key.key VALUE")
     finetune.add_argument("--config", required=True, help="YAML file")
     finetune.add_argument("--resume", action="store_true", help="continue the run in its output folder")
+    finetune.add_argument(
+        "--find-batch-size",
+        action="store_true",
+        help="try sizes of batches on this device first, and take the fastest that makes the same step (batch_size x accumulate)",
+    )
 
     evaluate = add("evaluate", _evaluate, "evaluate a model on a split of a data set")
     evaluate.add_argument("model", help="preset, org/repo or folder")
@@ -94,7 +99,12 @@ def _finetune(arguments: argparse.Namespace) -> None:
     from umsrep.tasks.config_file import load_config
     from umsrep.tasks.trainer import fit
 
-    report = fit(load_config(arguments.config, arguments.rest), resume=arguments.resume)
+    config = load_config(arguments.config, arguments.rest)
+    if arguments.find_batch_size:
+        from umsrep.tasks.batch_size import find_batch_size
+
+        config = find_batch_size(config, resume=arguments.resume)
+    report = fit(config, resume=arguments.resume)
     from accelerate import PartialState
 
     if PartialState().is_main_process:

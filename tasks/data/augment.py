@@ -47,9 +47,14 @@ class Augment:
             if not 0 <= value <= limit:
                 raise InputError(f"augment.{field.name} must be from 0 to {limit:g}, not {value}")
 
+    @staticmethod
+    def draw(generator: torch.Generator) -> Tensor:
+        """Return what is random for one image, uniform from -1 to 1 [8]: rotate, right, down, scale, contrast, brightness, gamma, flip."""
+        return torch.rand(8, generator=generator) * 2 - 1
+
     def __call__(self, unit_CHW: Tensor, masks: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Augment one image in 0-1 and its index masks [..., H, W]; returns both anew."""
-        draws = (torch.rand(8, generator=generator) * 2 - 1).tolist()
+        draws = self.draw(generator).tolist()
         if self.flip and (draws[7] + 1) / 2 < self.flip:
             unit_CHW = unit_CHW.flip(-1)
             masks = {name: mask.flip(-1) for name, mask in masks.items()}

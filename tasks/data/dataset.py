@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,16 +18,17 @@ from umsrep.tasks.classification import Classification
 from umsrep.tasks.data.augment import IGNORE, Augment
 from umsrep.tasks.data.labels import read_label
 from umsrep.tasks.data.manifest import Manifest
+from umsrep.tasks.data.masks import image_size, read_mask
 from umsrep.tasks.denoising import Denoising
+from umsrep.tasks.noise import NORMAL_NOISES, draw_level
 from umsrep.tasks.progress import track
 from umsrep.tasks.segmentation import Segmentation, check_mask
 from umsrep.tasks.task import Task
 from umsrep.zoo import InputContract
 from umsrep.zoo.input_contract import ContractError, LoadedImage
-from umsrep.zoo.stored import PICTURES, choose_frame, open_picture, readable
 
+__all__ = ["MASK_COLUMN", "JointDataset", "Source", "Target", "collate", "image_size", "read_mask"]
 MASK_COLUMN = "mask_file_name"
-_ORIENTATION = 0x0112  # EXIF tag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +71,8 @@ class JointDataset(Dataset[Any]):
 
     Attributes:
         annotated: Task's name to a bool for each item.
+        on_device: Leave augmentation and noise to `umsrep.tasks.data.on_device.OnDevice`: items hold the image in 0-1 and ``draws``
+            [8], and for denoising ``level.<name>`` and ``normal.<name>`` or ``seed.<name>``.
     """
 
     def __init__(
@@ -91,7 +92,8 @@ class JointDataset(Dataset[Any]):
         """
         self.sources, self.tasks, self.contract, self.seed, self.augment = list(sources), dict(tasks), contract, seed, augment
         self.lenient = lenient
-        self.epoch = 0
+        self.on_device = False
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self.items = [(s, row) for s, source in enumerate(sources) for row in source.rows]
         self.annotated: dict[str, np.ndarray] = {name: np.zeros(len(self.items), dtype=bool) for name in tasks}
         self.labels: dict[str, list[Any]] = {name: [None] * len(self.items) for name, t in tasks.items() if isinstance(t, Classification)}
@@ -99,6 +101,15 @@ class JointDataset(Dataset[Any]):
             self.sources[s].manifest.image(row)
             for name in self.sources[s].tasks:
                 self.annotated[name][index] = self._annotation(name, index, s, row)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose draws are made; loader processes that live on see it change."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch.fill_(value)
 
     def _annotation(self, name: str, index: int, s: int, row: int) -> bool:
         """Find out whether a row is annotated for a task, and check what can be checked without reading pixels."""
@@ -168,26 +179,41 @@ class JointDataset(Dataset[Any]):
             for name, task in self.tasks.items()
             if isinstance(task, Segmentation) and self.annotated[name][index]
         }
-        if self.augment is not None:
+        leave = self.on_device and self.augment is not None
+        if self.augment is not None and not leave:
             unit, masks = self.augment(unit, masks, generator)
         image = self.contract.normalise(unit)
         self.contract.check_range(image, where)
         spacing = manifest.spacing(row) or loaded.spacing
         fitted = self.contract.fitted_spacing(spacing, height, width) if spacing else (np.nan, np.nan)
-        item: dict[str, Any] = {"index": index, "image": image, "spacing": torch.tensor(fitted), "bent": loaded.bent}
+        item: dict[str, Any] = {"index": index, "image": unit if leave else image, "spacing": torch.tensor(fitted), "bent": loaded.bent}
+        if leave:
+            item["draws"] = Augment.draw(generator)
         for name, task in self.tasks.items():
             if not self.annotated[name][index]:
                 continue
-            if isinstance(task, Denoising):
+            if isinstance(task, Denoising) and leave:
+                item |= self._noise(name, task, unit, generator)
+            elif isinstance(task, Denoising):
                 noisy, _ = task.corrupt(unit, generator)
                 item[f"noisy.{name}"] = self.contract.normalise(noisy)
                 item[f"target.{name}"] = unit
             elif isinstance(task, Segmentation):
                 target = masks[name].long()
-                item[f"target.{name}"] = target if task.ignore_index == IGNORE else target.masked_fill(target == IGNORE, task.ignore_index)
+                item[f"target.{name}"] = (
+                    target if leave or task.ignore_index == IGNORE else target.masked_fill(target == IGNORE, task.ignore_index)
+                )
             else:
                 item[f"target.{name}"] = torch.as_tensor(self.labels[name][index])
         return item
+
+    @staticmethod
+    def _noise(name: str, task: Denoising, unit: Tensor, generator: torch.Generator) -> dict[str, Any]:
+        """Draw what `OnDevice` needs for a noisy twin, in the order in which `Denoising.corrupt` draws it."""
+        item: dict[str, Any] = {f"level.{name}": torch.tensor(draw_level(task.level, generator))}
+        if task.noise in NORMAL_NOISES:
+            return item | {f"normal.{name}": torch.randn(unit.shape, generator=generator)}
+        return item | {f"seed.{name}": torch.randint(2**62, (), generator=generator)}  # counts depend on the augmented pixels
 
     def _load(self, manifest: Manifest, row: int) -> LoadedImage:
         """Load a row's image; an error names the row besides the file."""
@@ -243,47 +269,13 @@ def collate(items: Sequence[dict[str, Any] | InputError]) -> dict[str, Any] | In
     batch |= {key: torch.stack([i[key] for i in good]) for key in ("image", "spacing")}
     if bent := dict.fromkeys(line for item in good for line in item["bent"]):
         batch["bent"] = list(bent)
-    keys = dict.fromkeys(k for item in good for k in item if k.startswith(("target.", "noisy.")))
+    if "draws" in good[0]:
+        batch["draws"] = torch.stack([i["draws"] for i in good])
+    keys = dict.fromkeys(k for item in good for k in item if "." in k)
+    chosen: dict[tuple[int, ...], Tensor] = {}
     for key in keys:
-        rows = [r for r, item in enumerate(good) if key in item]
+        rows = tuple(r for r, item in enumerate(good) if key in item)
         batch[key] = torch.stack([good[r][key] for r in rows])
-        batch[f"rows.{key.partition('.')[2]}"] = torch.tensor(rows)
+        # one tensor for the same rows: by that, tasks that can share a pass of a decoder are known
+        batch[f"rows.{key.partition('.')[2]}"] = chosen.setdefault(rows, torch.tensor(rows))
     return batch
-
-
-def image_size(path: Path) -> tuple[int, int] | None:
-    """Return (width, height) as `InputContract` reads it, from an image's header; None where that does not tell (reading it later does)."""
-    if path.suffix == ".npy":
-        return None
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-            # most masks; ten times as fast as opening it as an image
-            if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 24 and b"eXIf" not in head:
-                width, height = struct.unpack(">II", head[16:24])
-                return width, height
-        with readable(str(path)), Image.open(path, formats=PICTURES) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5  # rows and columns change places
-            return (image.height, image.width) if turned else image.size
-    except (OSError, InputError):
-        return None
-
-
-def read_mask(path: Path, where: str, frame: int | None = None) -> np.ndarray:
-    """Read an index mask [H, W], turned as its EXIF orientation says, like images.
-
-    Args:
-        path: A grey or palette image; of several pages the one of ``frame``.
-        where: Its row and column, named in the `InputError` for what is none.
-        frame: The image's frame, used where the mask has several pages too.
-    """
-    name = f"{where} '{path.name}'"
-    with readable(name, "mask"), open_picture(path, name) as image:
-        if image.mode not in ("1", "L", "P", "I;16", "I"):
-            raise InputError(f"{name}: colour mode {image.mode}; a mask is a grey or palette PNG of class indices")
-        pages = getattr(image, "n_frames", 1)
-        if pages > 1:
-            image.seek(choose_frame(pages, frame, name))
-        image.load()  # a TIFF turns itself by this
-        array = np.asarray(ImageOps.exif_transpose(image))
-    return array.astype(np.uint8) if array.dtype == bool else array

@@ -57,6 +57,9 @@ def values(tmp_path: Path) -> dict[str, Any]:
         ("sampling", 1.5, "sampling must be from 0 to 1"),
         ("trainable_stages", 0, "trainable_stages must be 1 or more"),
         ("checkpoint_minutes", -1, "checkpoint_minutes must be 0 or more"),
+        ("timeout_minutes", 0, "timeout_minutes must be above 0"),
+        ("prefetch", 0, "prefetch must be 1 or more"),
+        ("augment_on_device", "gpu", "augment_on_device"),
         ("data.0.fraction", 0, "fraction must be above 0"),
         ("data.0.targets", ["a"], "data.0.targets must be a mapping"),
         ("data.0.tasks", ["disk"], "names task 'disk'; did you mean 'disc'"),
@@ -100,3 +103,9 @@ def test_defaults_that_depend_on_the_rest(values: dict[str, Any]) -> None:
     for encoder in ({"arch": "resnet18", "weights": "w.safetensors"}, {"name": "a/b"}, {"arch": "hf-hub:timm/resnet18.a1_in1k"}):
         assert config_from_dict({**values, "encoder": encoder}).frozen_norm
         assert not config_from_dict({**values, "encoder": encoder, "batch_norm": "clean"}).frozen_norm
+
+
+def test_the_compiler_and_gradient_checkpointing_exclude_each_other(values: dict[str, Any]) -> None:
+    config_from_dict(values | {"compile": True})
+    with pytest.raises(InputError, match="compile and gradient_checkpointing exclude each other"):
+        config_from_dict(values | {"compile": True, "gradient_checkpointing": True})

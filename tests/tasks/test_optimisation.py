@@ -54,42 +54,33 @@ def test_a_step_clips_and_clears(clip: float) -> None:
     assert optimisation.optimiser.param_groups[0]["lr"] == pytest.approx(0.5)
 
 
-class Scaler:
-    """Stands for torch's gradient scaler, which only works on a GPU: divides gradients by its scale."""
-
-    def __init__(self) -> None:
-        self.scale, self.calls = 4.0, list[str]()
-
-    def unscale_(self, optimiser: torch.optim.Optimizer) -> None:
-        self.calls.append("unscale")
-        for group in optimiser.param_groups:
-            for parameter in group["params"]:
-                parameter.grad /= self.scale
-
-    def step(self, optimiser: torch.optim.Optimizer) -> None:
-        self.calls.append("step")
-        optimiser.step()
-
-    def update(self) -> None:
-        self.calls.append("update")
-        self.scale *= 2
-
-    def state_dict(self) -> dict[str, float]:
-        return {"scale": self.scale}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        self.scale = state["scale"]
-
-
 def test_scaled_gradients_are_clipped_at_their_true_norm_and_the_scale_is_saved() -> None:
     module = nn.Linear(2, 1, bias=False)
-    scaler = Scaler()
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
     optimisation = Optimisation(OptimiserConfig(warmup=0.0, clip_norm=10.0), module, 10, scaler)
-    module.weight.grad = torch.tensor([[12.0, 16.0]])  # true norm 5: must not be clipped
-    optimisation.step(0)
-    assert scaler.calls == ["unscale", "step", "update"]
+    scaler.scale(module(torch.tensor([[3.0, 4.0]]))).sum().backward()  # true norm 5: must not be clipped
+    assert module.weight.grad is not None
+    assert module.weight.grad.tolist() == [[12.0, 16.0]]
+    assert optimisation.step(0)
     torch.testing.assert_close(optimisation.optimiser.state[module.weight]["exp_avg"], 0.1 * torch.tensor([[3.0, 4.0]]))
-    other = Optimisation(OptimiserConfig(), nn.Linear(2, 1, bias=False), 10, Scaler())
+    other = Optimisation(OptimiserConfig(), nn.Linear(2, 1, bias=False), 10, torch.amp.GradScaler("cpu"))
     other.load_state_dict(optimisation.state_dict())
-    assert other.scaler.scale == 8.0
+    assert other.scaler.get_scale() == 8.0
+
+
+def test_a_skipped_step_changes_nothing_and_does_not_advance_the_schedule() -> None:
+    module = nn.Linear(2, 1, bias=False)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    optimisation = Optimisation(OptimiserConfig(learning_rate=1.0, warmup=0.5), module, 8, scaler)
+    before = module.weight.detach().clone()
+    scaler.scale(module(torch.tensor([[1e36, 1.0]]))).sum().backward()  # beyond float32 at this scale
+    assert not optimisation.step(0)
+    assert torch.equal(module.weight.detach(), before)
+    assert (optimisation.skipped, scaler.get_scale()) == (1, 2.0**15)
+    scaler.scale(module(torch.ones(1, 2))).sum().backward()
+    assert optimisation.step(1)
+    assert optimisation.optimiser.param_groups[0]["lr"] == optimisation.factor(0), "the first step of the warm-up"
+    other = Optimisation(OptimiserConfig(), nn.Linear(2, 1, bias=False), 8, torch.amp.GradScaler("cpu"))
+    other.load_state_dict(optimisation.state_dict())
+    assert other.skipped == 1
     assert not math.isnan(other.optimiser.param_groups[0]["lr"])

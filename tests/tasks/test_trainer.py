@@ -348,6 +348,57 @@ def test_validation_every_other_epoch(tiny_data: Path, tmp_path: Path) -> None:
     assert ["validation" in e for e in entries(report.output)] == [False, True, True]
 
 
+# ---- precision -------------------------------------------------------------------------------------------------------
+def test_steps_skipped_by_the_scaler_leave_the_average_and_resume_bitwise(tiny_data: Path, tmp_path: Path) -> None:
+    """A scale at which the first gradients overflow, as float16 begins; here in float32, which a CPU has."""
+
+    def made(name: str, *, resume: bool = False) -> Trainer:
+        trainer = Trainer(run_config(tiny_data, tmp_path / name, epochs=3, ema=0.9), resume=resume)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=2, backoff_factor=2.0**-60)
+        trainer.accelerator.scaler = trainer.optimisation.scaler = scaler
+        if trainer.state is not None:
+            trainer.optimisation.load_state_dict(trainer.state)
+        return trainer
+
+    whole, averages = made("whole"), []
+    ema = whole.ema
+    assert ema is not None
+    optimise = whole._optimise
+
+    def watch() -> None:
+        before = {k: v.clone() for k, v in ema.module.state_dict().items()}
+        skipped = whole.optimisation.skipped
+        optimise()
+        averages.append((whole.optimisation.skipped > skipped, bool(changed(before, ema.module.state_dict()))))
+
+    whole._optimise = watch  # type: ignore[method-assign]
+    whole.run()
+    assert averages[0] == (True, False), "skipped, and the average unmoved"
+    assert (False, True) in averages
+    assert entries(tmp_path / "whole")[-1]["skipped_steps"] == sum(skipped for skipped, _ in averages)
+    broken = made("broken")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            broken.run()
+    made("broken", resume=True).run()
+    states = [last(tmp_path / n) for n in ("whole", "broken")]
+    assert states[0]["scaler"] == states[1]["scaler"]
+    assert not changed(states[0]["module"], states[1]["module"])
+
+
+def test_float16_on_a_cpu_is_refused(tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="precision fp16 needs a GPU, not cpu"):
+        fit(run_config(tiny_data, tmp_path / "run", precision="fp16"))
+    assert fit(run_config(tiny_data, tmp_path / "run", epochs=1)).epoch == 1, "and spoils nothing for the next run"
+
+
+def test_bfloat16_trains_after_a_run_in_float32(tiny_data: Path, tmp_path: Path) -> None:
+    report = fit(run_config(tiny_data, tmp_path / "run", epochs=1, precision="bf16"))
+    assert all(v.dtype != torch.bfloat16 for v in stored(report.model).values())
+    assert json.loads((report.output / "environment.json").read_text())["precision"] == "bf16"
+
+
 # ---- resuming ------------------------------------------------------------------------------------------------------
 def interrupt(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Raise KeyboardInterrupt when this step would be made."""
@@ -502,7 +553,7 @@ def test_one_process_needs_no_wrapper(tiny_data: Path, tmp_path: Path) -> None:
     )
     before = trainer.step_module.forward
     for _ in range(3):
-        assert trainer._wrap() is trainer.step_module
+        assert trainer.wrap(0) is trainer.step_module
     assert trainer.step_module.forward == before, "nothing is nested epoch by epoch"
 
 

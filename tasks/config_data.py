@@ -1,0 +1,84 @@
+"""What a run starts from: the configuration of its encoder, its data sets and where targets stand in them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """Which encoder to start from: ``name`` alone, or ``arch`` with the rest.
+
+    Attributes:
+        name: Preset, org/repo or folder; a folder with heads keeps those whose names are not among the tasks.
+        revision: Of a repository on the Hub.
+        arch: timm architecture.
+        weights: safetensors file for it, or null for random weights.
+        in_channels: Of the image.
+        modality: Recorded in the model.
+        unit: Stored unit, see `InputContract`.
+        mean: See `InputContract`.
+        std: See `InputContract`.
+        resize: See `InputContract`.
+        window: See `InputContract`.
+        percentiles: See `InputContract`.
+        voi: See `InputContract`.
+        photometric: See `InputContract`.
+        colour: See `InputContract`.
+        antialias: See `InputContract`.
+        expected_range: See `InputContract`.
+    """
+
+    name: str | None = None
+    revision: str | None = None
+    arch: str | None = None
+    weights: str | None = None
+    in_channels: int = 1
+    modality: str | None = None
+    unit: str = "auto"
+    mean: float | list[float] = 0.5
+    std: float | list[float] = 0.5
+    resize: str = "stretch"
+    window: list[float] | None = None
+    percentiles: list[float] | None = None
+    voi: bool = True
+    photometric: str = "monochrome2"
+    colour: str = "convert"
+    antialias: bool = True
+    expected_range: list[float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetConfig:
+    """Where a task's target stands in one data set.
+
+    Attributes:
+        column: Column name, or several for labels that occur together.
+        map: Stored value to class name; null leaves rows with that value out of the task.
+    """
+
+    column: str | list[str] | None = None
+    map: dict[str, str | None] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """One data set.
+
+    Attributes:
+        path: Folder with metadata.csv, .jsonl or .parquet; MedMNIST npz or ``medmnist:NAME[@SIZE]``; Hub data set ``hf:ORG/NAME``.
+        tasks: Heads that it trains; default all that it is annotated for.
+        targets: Task's name to where its target stands here.
+        split_column: Column with train, validation, test.
+        fraction: Of its training rows, by patient, chosen by the run's seed; validation and test rows stay as they are.
+        licenses: Use only rows under these licences, named as in the table (case, spaces and hyphens aside; "" is "none given").
+        license_column: Where the licence stands.
+    """
+
+    path: str
+    tasks: list[str] | None = None
+    targets: dict[str, TargetConfig] = dataclasses.field(default_factory=dict)
+    split_column: str = "split"
+    fraction: float = 1.0
+    licenses: list[str] | None = None
+    license_column: str = "license"
