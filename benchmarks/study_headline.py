@@ -99,14 +99,14 @@ def encoder(settings: Mapping[str, Any], name: str, out: Path, weights: Path) ->
     return filled
 
 
-def run(settings: Mapping[str, Any], data: Path, weights: Path, out: Path, seeds: Sequence[int] | None = None) -> None:
+def run(settings: Mapping[str, Any], data: Path, weights: Path, out: Path, seeds: Sequence[int] | None, arms: Sequence[str] | None) -> None:
     part_data(settings, data / "cxr_guangzhou", out / "data")
     first = {k: v for k, v in settings["pretraining"].items() if k != "encoder"}
     values = merged(settings["base"], first) | {"encoder": encoder(settings, settings["pretraining"]["encoder"], out, weights)}
     train({**values, "seed": 0, "data": [{"path": str(out / "data" / "pretrain")}]}, out / "pretraining")
     Encoder.from_pretrained(out / "pretraining" / "model").save_pretrained(out / "shared")  # without the heads
-    for _, _, seed, folder, values in cells(settings, out, weights):
-        if seeds is None or seed in seeds:
+    for arm, _, seed, folder, values in cells(settings, out, weights):
+        if (seeds is None or seed in seeds) and (arms is None or arm in arms):
             train(values, folder)
 
 
@@ -246,6 +246,7 @@ def main() -> None:
     runs.add_argument("--data", type=Path, required=True)
     runs.add_argument("--weights", type=Path, required=True, help="ImageNet weights of tf_efficientnet_lite0")
     runs.add_argument("--seeds", type=int, nargs="+", help="only these, after the pretraining is done: to run seeds side by side")
+    runs.add_argument("--arms", nargs="+", help="only these")
     reads = commands.add_parser("read")
     reads.add_argument("--cost", type=Path, required=True)
     reads.add_argument("--json", type=Path, required=True)
@@ -255,7 +256,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
     if arguments.command == "run":
-        run(settings, arguments.data, arguments.weights, arguments.out, arguments.seeds)
+        run(settings, arguments.data, arguments.weights, arguments.out, arguments.seeds, arguments.arms)
     else:
         cost = json.loads(arguments.cost.read_text(encoding="utf-8"))["seconds_per_step"]
         result = read(settings, arguments.out, cost)
