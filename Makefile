@@ -30,8 +30,9 @@ $(STAMP): pyproject.toml
 demo: setup  ## fine-tune three heads on simulated Doppler images, under three minutes
 	$(BIN)/umsrep demo
 
-test: setup  ## the fast tests
-	$(BIN)/python -P -m pytest -m "not slow" $(PYTEST_ARGS)
+# whole files go to one process, so that fixtures are made once a file; each process computes on one thread
+test: setup  ## the fast tests, on all cores
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -P -m pytest -m "not slow" -n logical --maxprocesses=8 --dist loadfile $(PYTEST_ARGS)
 
 test-slow: setup  ## the slow tests
 	$(BIN)/python -P -m pytest -m slow $(PYTEST_ARGS)
