@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import math
+import os
 import random
 import shutil
 import statistics
@@ -20,12 +21,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from umsrep.tasks.benchmark import merged
 from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.progress import say
-from umsrep.tasks.runfolder import plain
+from umsrep.tasks.runfolder import plain, read_metrics
 from umsrep.tasks.trainer import fit
 from umsrep.zoo import Encoder
 
@@ -53,10 +55,12 @@ def part_data(settings: Mapping[str, Any], source: Path, out: Path) -> None:
         for images in ("images", "masks"):
             if not (folder / images).exists():
                 shutil.copytree(source / images, folder / images)
-        with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+        aside = folder / f".metadata.{os.getpid()}.csv"  # runs side by side may be reading the table
+        with aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(members)
+        aside.replace(folder / "metadata.csv")
 
 
 def some_patients(rows: Sequence[Mapping[str, str]], split: str, wanted: int) -> set[str]:
@@ -104,7 +108,8 @@ def run(settings: Mapping[str, Any], data: Path, weights: Path, out: Path, seeds
     first = {k: v for k, v in settings["pretraining"].items() if k != "encoder"}
     values = merged(settings["base"], first) | {"encoder": encoder(settings, settings["pretraining"]["encoder"], out, weights)}
     train({**values, "seed": 0, "data": [{"path": str(out / "data" / "pretrain")}]}, out / "pretraining")
-    Encoder.from_pretrained(out / "pretraining" / "model").save_pretrained(out / "shared")  # without the heads
+    if not (out / "shared").is_dir():
+        Encoder.from_pretrained(out / "pretraining" / "model").save_pretrained(out / "shared")  # without the heads
     for arm, _, seed, folder, values in cells(settings, out, weights):
         if (seeds is None or seed in seeds) and (arms is None or arm in arms):
             train(values, folder)
@@ -115,36 +120,52 @@ Curve = list[tuple[int, float]]  # (step, value)
 
 
 def curve(folder: Path, task: str) -> Curve:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [(e["step"], v) for e in lines if "validation" in e and (v := e["validation"][task][METRIC[task]]) is not None]
+    return [(e["step"], v) for e in read_metrics(folder) if "validation" in e and (v := e["validation"][task][METRIC[task]]) is not None]
 
 
 def first_reaching(points: Curve, goal: float) -> int | None:
     return next((step for step, value in points if value >= goal), None)
 
 
-def value_at(points: Curve, step: float) -> float | None:
-    """The last value measured by a step, or None before the first."""
-    return next((value for s, value in reversed(points) if s <= step), None)
+def first_reaching_all(curves: Mapping[str, Curve], goals: Mapping[str, float]) -> int | None:
+    """The first step at which one and the same model reaches the goals of all tasks: what it reached and lost before does not count."""
+    reached = [{step for step, value in curves[task] if value >= goal} for task, goal in goals.items()]
+    return min(set.intersection(*reached), default=None)
+
+
+def interpolated(points: Curve, step: float) -> float | None:
+    """The value at a step, on the line between the points before and after it; None before the first, the last value beyond the last."""
+    return float(np.interp(step, *zip(*points, strict=True))) if step >= points[0][0] else None
 
 
 def compare(curves: Mapping[str, Mapping[str, Curve]], against: str, joint: str, cost: Mapping[str, float]) -> dict[str, Any]:
-    """One seed: the joint run against three separate models from ``against``."""
-    goals, separate, steps = {}, 0.0, []
+    """One seed: the joint run against three separate models from ``against``.
+
+    ``gain`` is read as headline.yaml announces, against the separate model's last point within its third of the compute: with few points
+    on a curve that is up to one interval less than the joint run had ("share_used" tells). ``gain_interpolated`` gives the whole third.
+    """
+    goals, separate, each = {}, 0.0, {}
     for task in METRIC:
         points = curves[f"{task}-{against}"][task]
         goals[task] = max(value for _, value in points)
         separate += (first_reaching(points, goals[task]) or math.nan) * cost[task]
-        steps.append(first_reaching(curves[joint][task], goals[task]))
-    reached = [s for s in steps if s is not None]
-    own = max(reached) * cost["joint"] if len(reached) == len(steps) else None
-    total = curves[joint]["lungs"][-1][0] * cost["joint"]
+        step = first_reaching(curves[joint][task], goals[task])
+        each[task] = None if step is None else step * cost["joint"]
+    together = first_reaching_all(curves[joint], goals)
+    own = None if together is None else together * cost["joint"]
+    total = max(points[-1][0] for points in curves[joint].values()) * cost["joint"]
     equal: dict[str, Any] = {}
     for task in METRIC:
-        theirs = value_at(curves[f"{task}-{against}"][task], total / len(METRIC) / cost[task])
-        ours = curves[joint][task][-1][1]
-        equal[task] = {"joint": ours, "separate": theirs, "gain": None if theirs is None else ours - theirs}
-    each = {task: None if s is None else s * cost["joint"] for task, s in zip(METRIC, steps, strict=True)}
+        points, third = curves[f"{task}-{against}"][task], total / len(METRIC) / cost[task]
+        last, theirs = next(((s, v) for s, v in reversed(points) if s <= third), (0, None))
+        ours, between = curves[joint][task][-1][1], interpolated(points, third)
+        equal[task] = {
+            "joint": ours,
+            "separate": theirs,
+            "gain": None if theirs is None else ours - theirs,
+            "share_used": last / third,
+            "gain_interpolated": None if between is None else ours - between,
+        }
     return {
         "goals": goals,
         "separate_seconds": separate,
@@ -156,12 +177,16 @@ def compare(curves: Mapping[str, Mapping[str, Curve]], against: str, joint: str,
 
 
 def spread(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and sd of what is known; the median of all, where a missing value is worse than every other one (None where it is missing)."""
+    ranked = sorted(-math.inf if v is None else v for v in values)
+    middle = statistics.median(ranked) if ranked else -math.inf
     known = [v for v in values if v is not None]
     return {
         "mean": statistics.fmean(known) if known else None,
         "sd": statistics.stdev(known) if len(known) > 1 else None,
         "n": len(known),
         "missing": len(values) - len(known),
+        "median": None if math.isinf(middle) else middle,
         "values": list(values),
     }
 
@@ -174,7 +199,15 @@ def read(settings: Mapping[str, Any], out: Path, cost: Mapping[str, float]) -> d
             done.setdefault((fraction, seed), {})[arm] = {task: curve(folder, task) for task in values["tasks"]}
             measured = json.loads((folder / "report.json").read_text(encoding="utf-8"))["test"]
             tests.setdefault((fraction, seed), {})[arm] = {task: measured[task][METRIC[task]] for task in values["tasks"]}
-    result: dict[str, Any] = {"settings": dict(settings), "seconds_per_step": dict(cost), "cells": [], "table": []}
+    steps = max((e["step"] for e in read_metrics(out / "pretraining")), default=math.nan)
+    result: dict[str, Any] = {
+        "settings": dict(settings),
+        "seconds_per_step": dict(cost),
+        "pretraining_seconds": steps * cost["joint"],
+        "test": "of the model of each run that is best on its validation rows (joint: by the mean over its tasks), not of its last step",
+        "cells": [],
+        "table": [],
+    }
     for (fraction, seed), arms in done.items():
         cell: dict[str, Any] = {"fraction": fraction, "seed": seed, "test": tests[fraction, seed], "against": {}}
         cell["curves"] = arms
@@ -188,7 +221,8 @@ def read(settings: Mapping[str, Any], out: Path, cost: Mapping[str, float]) -> d
         for pair in sorted({p for c in members for p in c["against"]}):
             some = [c["against"][pair] for c in members if pair in c["against"]]
             entry = {"fraction": fraction, "pair": pair, "saved_percent": spread([s["saved_percent"] for s in some])}
-            entry["gain_at_equal_compute"] = {t: spread([s["equal_compute"][t]["gain"] for s in some]) for t in METRIC}
+            for name, key in (("gain_at_equal_compute", "gain"), ("gain_interpolated", "gain_interpolated")):
+                entry[name] = {t: spread([s["equal_compute"][t][key] for s in some]) for t in METRIC}
             result["table"].append(entry)
         for arm in settings["arms"]:
             for task in settings["arms"][arm]["tasks"]:

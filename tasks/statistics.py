@@ -104,14 +104,25 @@ def _pairs(a: Sequence[float], b: Sequence[float]) -> tuple[np.ndarray, np.ndarr
     return x[known], y[known]
 
 
+ROUNDING = 1e-12
+"""Differences below this part of the largest value are rounding: .9 - .8 and .8 - .7 are the same difference."""
+
+
+def _differences(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return x - y in steps of `ROUNDING`, so that equal differences are equal and none of them passes for a spread."""
+    step = ROUNDING * max(np.abs(x).max(initial=0), np.abs(y).max(initial=0))
+    return np.asarray(np.round((x - y) / step) * step if step else x - y)
+
+
 def paired_t_test(a: Sequence[float], b: Sequence[float]) -> Comparison:
     """Student's t-test of paired differences (the same seed, split or image on both sides); pairs with a NaN are left out."""
     from scipy import stats
 
     x, y = _pairs(a, b)
-    if len(x) < 2 or np.ptp(x - y) == 0:
-        return _degenerate(x - y, len(x))
-    result = stats.ttest_rel(x, y)
+    differences = _differences(x, y)
+    if len(x) < 2 or np.ptp(differences) == 0:
+        return _degenerate(differences, len(x))
+    result = stats.ttest_1samp(differences, 0)
     return Comparison(float((x - y).mean()), float(result.statistic), float(result.pvalue), len(x))
 
 
@@ -122,8 +133,8 @@ def welch_t_test(a: Sequence[float], b: Sequence[float]) -> Comparison:
     x, y = (np.asarray(v, dtype=np.float64) for v in (a, b))
     x, y = x[~np.isnan(x)], y[~np.isnan(y)]
     n = min(len(x), len(y))
-    if n < 2 or (np.ptp(x) == 0 and np.ptp(y) == 0):
-        return _degenerate(np.array([x.mean() - y.mean()]) if n else np.empty(0), n)
+    if n < 2 or max(np.ptp(x), np.ptp(y)) <= ROUNDING * max(np.abs(x).max(), np.abs(y).max()):
+        return _degenerate(_differences(np.array([x.mean()]), np.array([y.mean()])) if n else np.empty(0), n)
     result = stats.ttest_ind(x, y, equal_var=False)
     return Comparison(float(x.mean() - y.mean()), float(result.statistic), float(result.pvalue), n)
 
@@ -136,9 +147,10 @@ def wilcoxon(a: Sequence[float], b: Sequence[float]) -> Comparison:
     from scipy import stats
 
     x, y = _pairs(a, b)
-    if not (x - y).any():
-        return _degenerate(x - y, len(x))
-    result = stats.wilcoxon(x - y)
+    differences = _differences(x, y)
+    if not differences.any():
+        return _degenerate(differences, len(x))
+    result = stats.wilcoxon(differences)
     return Comparison(float(np.median(x - y)), float(result.statistic), float(result.pvalue), len(x))
 
 

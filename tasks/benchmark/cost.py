@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from umsrep.tasks.benchmark.locks import write_whole
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.zoo.cost import count_macs, count_parameters
@@ -37,5 +38,5 @@ def cost_of_run(config: FineTuneConfig) -> dict[str, int]:
         "macs": count_macs(model, (contract.channels, *(side if isinstance(side, tuple) else (side, side)))),
         "parameters": count_parameters(model.encoder),
     }
-    path.write_text(json.dumps(cost) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(cost) + "\n")
     return cost

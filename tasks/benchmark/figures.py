@@ -20,13 +20,23 @@ _GREY = "#555555"
 
 
 def rank_variants(values: Values, *, alpha: float = 0.05) -> tuple[list[str], Friedman] | None:
-    """Rank the variants over columns, each a block (the mean over its seeds, which are no independent data sets; Demšar 2006).
+    """Rank the variants over sets and tasks, each a block (Demšar 2006).
+
+    Seeds, fractions of the labels and further test sets of one trained model are no independent data: a block's quality is the mean
+    over seeds and fractions on the set's own test rows.
 
     Returns:
-        The variants that every kept column has, best mean rank first, with the test; None with fewer than two of them or two columns.
+        The variants, best mean rank first, with the test over the blocks that have all of them; None with fewer than two of either.
     """
     variants = list(dict.fromkeys(v for column in values.values() for v in column))
-    blocks = [[np.mean(list(column[v].values())) if v in column else np.nan for v in variants] for column in values.values()]
+    groups: dict[tuple[str, str], list[Mapping[str, Mapping[int, float]]]] = {}
+    for column, found in values.items():
+        if column.test == OWN_TEST:
+            groups.setdefault((column.set, column.task), []).append(found)
+    blocks = [
+        [np.mean([np.mean(list(found[v].values())) for found in some]) if all(v in found for found in some) else np.nan for v in variants]
+        for some in groups.values()
+    ]
     result = friedman(np.array(blocks, dtype=np.float64).reshape(len(blocks), len(variants)), alpha=alpha)
     if result.blocks < 2 or len(variants) < 2:
         return None

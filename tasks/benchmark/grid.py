@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +16,8 @@ from umsrep.errors import InputError, nearest
 from umsrep.tasks.benchmark.shifted import TestSet, read_test_sets
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.config_file import config_from_dict, read_yaml
+from umsrep.tasks.evaluate import check_metric
+from umsrep.tasks.setup import make_task
 
 SCHEMA_VERSION = 1
 AXES = {"encoders": "encoder", "sets": "set", "strategies": "strategy", "variants": "variant"}
@@ -116,24 +119,36 @@ def load_benchmark(path: str | Path) -> Benchmark:
     cells = list(_cells(values, Path(values["output"]), path))
     if not cells:
         raise InputError(f"{path}: only and skip leave no cell")
-    doubled = {c.name for c in cells if sum(other.name == c.name for other in cells) > 1}
+    doubled = [name for name, count in Counter(c.name for c in cells).items() if count > 1]
     if doubled:
         raise InputError(f"{path}: two cells are called {min(doubled)}; names, seeds and fractions must differ (to six digits)")
     baseline, variants = values.get("baseline"), list(dict.fromkeys(c.variant for c in cells))
     if baseline is not None and baseline not in variants:
         raise InputError(f"{path}: baseline '{baseline}' is no variant{nearest(str(baseline), variants)}; there is {', '.join(variants)}")
-    return Benchmark(Path(values["output"]), cells, values, path, baseline, _metrics(values.get("metrics"), path))
+    given = read_metrics(values.get("metrics"), f"{path}: metrics")
+    for name, task in {(name, repr(task)): (name, task) for cell in cells for name, task in cell.config.tasks.items()}.values():
+        if task.kind in given:
+            try:
+                check_metric(f"{name}/{given[task.kind]}", {name: make_task(name, task)})
+            except InputError as error:
+                raise InputError(f"{path}: metrics: {str(error).removeprefix('early_stopping.metric ')}") from error
+    return Benchmark(Path(values["output"]), cells, values, path, baseline, MAIN_METRICS | given)
 
 
-def _metrics(given: Any, path: Path) -> dict[str, str]:
-    if given is None:
-        return dict(MAIN_METRICS)
-    if not isinstance(given, dict):
-        raise InputError(f"{path}: metrics must map kinds of task to a metric, such as {{classification: balanced_accuracy}}")
-    for kind in given:
+def read_metrics(given: Any, where: str) -> dict[str, str]:
+    """Check which metric each kind of task is compared in.
+
+    Raises:
+        InputError: for an unknown kind, or a metric of which less is better: tables, tests and ranks take more for better.
+    """
+    if not isinstance(given, Mapping | None):
+        raise InputError(f"{where} must map kinds of task to a metric, such as {{classification: balanced_accuracy}}")
+    for kind, metric in (given or {}).items():
         if kind not in MAIN_METRICS:
-            raise InputError(f"{path}: metrics: unknown kind '{kind}'{nearest(str(kind), MAIN_METRICS)}")
-    return MAIN_METRICS | {kind: str(metric) for kind, metric in given.items()}
+            raise InputError(f"{where}: unknown kind '{kind}'{nearest(str(kind), MAIN_METRICS)}")
+        if str(metric).startswith("hd95"):
+            raise InputError(f"{where}: of '{metric}' less is better; choose one of which more is, such as {MAIN_METRICS[kind]}")
+    return {kind: str(metric) for kind, metric in (given or {}).items()}
 
 
 def _cells(values: Mapping[str, Any], output: Path, path: Path) -> Iterator[Cell]:
@@ -162,18 +177,26 @@ def _parse(
     values: Mapping[str, Any], axes: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, str], where: str
 ) -> tuple[FineTuneConfig, dict[str, TestSet]]:
     """Make the configuration, but for seed, fraction and output, and the further test sets of one entry of each axis."""
-    own, tests = dict(values["base"]), dict(values.get("tests") or {})
+    own, tests = dict(values["base"]), _tests(values, where)
     for key in _ORDER:
         if AXES[key] in chosen:
             changes = dict(axes[AXES[key]][chosen[AXES[key]]])
             if key == "sets":
-                tests |= changes.pop("tests", None) or {}
+                tests |= _tests(changes, where)
+                changes.pop("tests", None)
             own = merged(own, changes)
     for key in ("seed", "output"):
         if key in own:
             raise InputError(f"{where}: {key} is the benchmark's to set, not the configuration's")
     config = config_from_dict({**own, "output": str(values["output"])}, where=where)
     return config, read_test_sets(tests, config, where)
+
+
+def _tests(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    tests = values.get("tests")
+    if not isinstance(tests, Mapping | None):
+        raise InputError(f"{where}: tests must map names to data sets, not {tests!r}")
+    return dict(tests or {})
 
 
 def _axis(key: str, entries: Any, path: Path) -> dict[str, Mapping[str, Any]]:

@@ -40,7 +40,7 @@ def join(scores: Sequence[Scored], truths: Sequence[Truth] | None) -> list[Joine
         truths: See `read_truth`; None takes those in the scores' own files.
 
     Raises:
-        InputError: if nothing belongs together.
+        InputError: if nothing belongs together, or one encoder has two values of one score.
     """
     if truths is None:
         truths = [
@@ -72,7 +72,12 @@ def _join_encoders(truth: Truth, some: Sequence[Scored]) -> Joined:
         for one in some:
             for other, names in one.aliases.items():
                 if names & truth.aliases[encoder]:
-                    scores.setdefault(encoder, {}).update(one.scores[other])
+                    own = scores.setdefault(encoder, {})
+                    for score, value in one.scores[other].items():
+                        before = own.setdefault(score, value)
+                        if before != value and not (math.isnan(before) and math.isnan(value)):
+                            both = f"{before:g} and {value:g}"
+                            raise InputError(f"{truth.name}: '{encoder}' has two values of {score}, {both}; give one file of scores a task")
                     draws.setdefault(encoder, {}).update(one.draws[other])
     for encoder, found in scores.items():
         if encoder in truth.parameters:

@@ -1,9 +1,10 @@
-"""Locks by which several processes, also of several hosts that share a folder, take different cells of one benchmark."""
+"""How several processes, also of several hosts that share a folder, take different cells of one benchmark and read each other's files."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,13 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that others may read at any time, and that is whole even if this process is killed."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,8 @@ def share(number: int, processes: int, environment: Mapping[str, str]) -> dict[s
     if visible:
         kept["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
     elif not is_launched():  # launchers set the threads of their processes themselves
-        kept["OMP_NUM_THREADS"] = str(max(1, len(psutil.Process().cpu_affinity() or [0]) // processes))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # the first on Linux alone
+        kept["OMP_NUM_THREADS"] = str(max(1, cores // processes))
     return kept | {"TTY_COMPATIBLE": "0"}  # no bars that overwrite each other
 
 

@@ -12,7 +12,7 @@ from umsrep.errors import InputError
 from umsrep.tasks.benchmark.cost import FILE as COST
 from umsrep.tasks.benchmark.cost import cost_of_run
 from umsrep.tasks.benchmark.grid import Benchmark, Cell
-from umsrep.tasks.benchmark.locks import claim
+from umsrep.tasks.benchmark.locks import claim, write_whole
 from umsrep.tasks.benchmark.shifted import measure, stored_tests
 from umsrep.tasks.benchmark.summary import summarise_cells
 from umsrep.tasks.config_file import load_config
@@ -63,7 +63,7 @@ def _run_cell(benchmark: Benchmark, cell: Cell, token: str) -> None:
         message = " ".join(str(error).split()) or type(error).__name__
         say(f"cell {cell.name} failed: {message}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"error": message, "type": type(error).__name__, "invocation": token}) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps({"error": message, "type": type(error).__name__, "invocation": token}) + "\n")
     else:
         path.unlink(missing_ok=True)
 
@@ -86,8 +86,10 @@ def _check_same(cell: Cell) -> None:
 
 
 def _failure(benchmark: Benchmark, cell: Cell) -> dict[str, str]:
-    path = benchmark.output / _FAILURES / f"{cell.name}.json"
-    values: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        values: dict[str, str] = json.loads((benchmark.output / _FAILURES / f"{cell.name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:  # also where another process has just made up for it
+        return {}
     return values
 
 
@@ -148,9 +150,7 @@ def write_results(benchmark: Benchmark) -> dict[str, Any]:
         }
     )
     benchmark.output.mkdir(parents=True, exist_ok=True)
-    aside = benchmark.output / f".{RESULTS}.{os.getpid()}"
-    aside.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    aside.replace(benchmark.output / RESULTS)  # whole at any time, whoever else writes it
+    write_whole(benchmark.output / RESULTS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return summary
 
 

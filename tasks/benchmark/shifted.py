@@ -12,6 +12,7 @@ from accelerate import PartialState
 
 from umsrep.errors import InputError, nearest
 from umsrep.heads import ClassificationHead
+from umsrep.tasks.benchmark.locks import write_whole
 from umsrep.tasks.config import DataConfig, FineTuneConfig, TargetConfig
 from umsrep.tasks.config_file import text_keys
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
@@ -109,7 +110,7 @@ def measure(config: FineTuneConfig, tests: Mapping[str, TestSet]) -> dict[str, A
     for name, test in tests.items():
         if name not in there:
             entry = {"asked": dataclasses.asdict(test), "metrics": plain(_evaluate(config, test, name))}
-            path.write_text(json.dumps(_read(path) | {name: entry}, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            write_whole(path, json.dumps(_read(path) | {name: entry}, indent=2, allow_nan=False) + "\n")
     return stored_tests(config, tests)
 
 

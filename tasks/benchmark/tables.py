@@ -45,7 +45,8 @@ def rows_of(values: Values, comparisons: Sequence[Mapping[str, Any]], *, level: 
     signs = {}
     for c in comparisons:
         sign = "+" if c["difference"] > 0 else "-"
-        marks = (sign if (c["welch"]["p_holm"] or 1) < level else "") + ("w" if (c["wilcoxon"]["p_holm"] or 1) < level else "")
+        small = {kind: (p := c[kind]["p_holm"]) is not None and p < level for kind in ("welch", "wilcoxon")}
+        marks = (sign if small["welch"] else "") + ("w" if small["wilcoxon"] else "")
         signs[(c["variant"], c["set"], c["fraction"], c["test"], c["task"])] = marks
     rows: dict[str, list[Any]] = {}
     for variant in dict.fromkeys(v for column in values.values() for v in column):
@@ -64,7 +65,7 @@ def rows_of(values: Values, comparisons: Sequence[Mapping[str, Any]], *, level: 
 def markdown(values: Values, comparisons: Sequence[Mapping[str, Any]], baseline: str | None) -> str:
     """Return the table of all variants and columns, and one of the tests, as Markdown."""
     columns, rows = rows_of(values, comparisons)
-    lines = ["| | " + " | ".join(f"{c.title}: {shown(c.metric)[0]}" for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = ["| | " + " | ".join(_head(c) for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for variant, entries in rows.items():
         texts = []
         for column, entry in zip(columns, entries, strict=True):
@@ -80,12 +81,16 @@ def markdown(values: Values, comparisons: Sequence[Mapping[str, Any]], baseline:
         ]
         for c in comparisons:
             column = Column(*(c[k] for k in ("set", "fraction", "test", "task", "metric")))
-            name, factor, decimals = shown(c["metric"])
+            _, factor, decimals = shown(c["metric"])
             lines.append(
-                f"| {c['variant']} | {column.title}: {name} | {c['difference'] * factor:+.{decimals}f} | {c['n']} | {_p(c['welch'])} | "
+                f"| {c['variant']} | {_head(column)} | {c['difference'] * factor:+.{decimals}f} | {c['n']} | {_p(c['welch'])} | "
                 f"{_p(c['paired'])} | {_p(c['wilcoxon'])}, {_number(c['smallest_wilcoxon_p'])} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _head(column: Column) -> str:
+    return f"{column.title}: {shown(column.metric)[0]}".replace("|", "\\|")
 
 
 def legend(comparisons: Sequence[Mapping[str, Any]], baseline: str | None) -> str:
@@ -93,9 +98,12 @@ def legend(comparisons: Sequence[Mapping[str, Any]], baseline: str | None) -> st
     text = "Mean ± standard deviation over seeds (number of seeds); fractions in percent; the best mean of a column is bold."
     if not comparisons:
         return text
+    welch, signed = (sum((p := c[kind]["p"]) is not None and p == p for c in comparisons) for kind in ("welch", "wilcoxon"))
     return (
         f"{text} Against {baseline}: + better, - worse (Welch's t-test), w (Wilcoxon's signed-rank test, paired by seed), each at p < .05 "
-        f"after Holm's correction over the family of all {len(comparisons)} comparisons of this benchmark."
+        f"after Holm's correction over the family of all {len(comparisons)} comparisons of this benchmark"
+        + ("" if welch == signed == len(comparisons) else f" that have a p-value ({welch} by Welch's test, {signed} by Wilcoxon's)")
+        + "."
     )
 
 
@@ -105,7 +113,7 @@ def latex(values: Values, comparisons: Sequence[Mapping[str, Any]], baseline: st
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
-        r"\caption{" + _tex(legend(comparisons, baseline)).replace("±", r"$\pm$") + "}",
+        r"\caption{" + _tex(legend(comparisons, baseline)) + "}",
         r"\begin{tabular}{l" + "r" * len(columns) + "}",
         r"\toprule",
         " & ".join(["", *(_tex(f"{c.title}: {shown(c.metric)[0]}") for c in columns)]) + r" \\",
@@ -121,10 +129,14 @@ def latex(values: Values, comparisons: Sequence[Mapping[str, Any]], baseline: st
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
+_TEX = str.maketrans(
+    {mark: "\\" + mark for mark in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$"}
+)
+
+
 def _tex(text: str) -> str:
-    for mark in "&%$#_{}":
-        text = text.replace(mark, "\\" + mark)
-    return text
+    return text.translate(_TEX)
 
 
 def _p(test: Mapping[str, float | None]) -> str:

@@ -113,6 +113,8 @@ def _judge(joined: Sequence[Joined], score: str, resamples: int, seed: int) -> d
         for e, encoder in enumerate(encoders):
             truth[t, e] = one.truth.quality.get(encoder, np.nan)
             values[t, e] = one.scores.get(encoder, {}).get(score, np.nan)
+        if np.count_nonzero(~np.isnan(values[t]) & ~np.isnan(truth[t])) < FEWEST:
+            values[t] = np.nan
         given = {encoder: one.draws.get(encoder, {}).get(score) for encoder in encoders}
         lengths = {len(d) for d in given.values() if d}
         if len(lengths) == 1 and all(given[e] or np.isnan(values[t, i]) for i, e in enumerate(encoders)):
@@ -141,7 +143,9 @@ def markdown(judgement: Mapping[str, Any]) -> str:
             "",
         ]
     lines.append(
-        "Kendall's tau-b and Vigna's weighted tau with 95 % bootstrap intervals over encoders; an interval that holds 0 shows no relation. "
+        "Kendall's tau-b and Vigna's weighted tau with 95 % bootstrap intervals over encoders: one that holds 0 does not show a relation, "
+        "and with few encoders they are too narrow (a perfect order gives 1 to 1). They are not corrected for the number of scores, "
+        "and hold neither other data sets nor the truth's own error. A score that fewer than three encoders have is not judged. "
         "Regret: quality lost by taking the encoder with the highest score. Baselines are in italics."
     )
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from umsrep.errors import InputError, nearest
-from umsrep.tasks.benchmark.grid import MAIN_METRICS
+from umsrep.tasks.benchmark.grid import MAIN_METRICS, read_metrics
 from umsrep.tasks.benchmark.summary import OWN_TEST
 
 
@@ -185,6 +185,7 @@ def read_truth(paths: Iterable[Path], metrics: Mapping[str, str] | None = None) 
         InputError: for a file that is none, a grid without encoders, or a metric that was not measured.
     """
     found: list[Truth] = []
+    asked = read_metrics(metrics, "metric")
     for path in paths:
         values = _json(path)
         cells = values.get("cells") if isinstance(values, dict) else None
@@ -192,12 +193,12 @@ def read_truth(paths: Iterable[Path], metrics: Mapping[str, str] | None = None) 
             raise InputError(f"{path}: holds no cells of a benchmark")
         if not all("encoder" in cell.get("axes", {}) for cell in cells):
             raise InputError(f"{path}: the benchmark has no axis 'encoders', so it tells nothing of scores of encoders")
-        main = {**MAIN_METRICS, **values.get("metrics", {}), **(metrics or {})}
+        main = {**MAIN_METRICS, **values.get("metrics", {}), **asked}
         groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
         for cell in cells:
             groups.setdefault((cell.get("set") or "", cell["fraction"]), []).append(cell)
         for (name, fraction), members in groups.items():
-            for task, kind in members[0]["kinds"].items():
+            for task, kind in {t: k for cell in members for t, k in cell["kinds"].items()}.items():  # a variant may leave tasks out
                 found += _truths(name, fraction, members, task, kind, main[kind], path)
     return found
 
@@ -223,7 +224,7 @@ def _truths(name: str, fraction: float, cells: Sequence[Mapping[str, Any]], task
             for encoder, members in best.items()
         }
         if any(not math.isnan(q) for q in quality.values()):
-            first = cells[0]
+            first = next(c for c in cells if task in c["kinds"])
             columns = first["targets"].get(task) or []
             found.append(Truth(title, tuple(first["data"]), task, kind, test, metric, tuple(columns), quality, aliases, parameters))
     return found

@@ -114,9 +114,15 @@ def _truth(arguments: argparse.Namespace) -> None:
         if not equals:
             raise InputError(f"--metric '{word}': write KIND=METRIC, such as classification=balanced_accuracy")
         metrics[kind] = metric
+    if metrics and not arguments.results:
+        raise InputError("--metric chooses among what --results hold; the scores' own file has one truth")
+    resamples = 2000 if arguments.resamples is None else arguments.resamples
+    for option, value, least in (("resamples", resamples, 1), ("seed", arguments.seed or 0, 0)):
+        if value < least:
+            raise InputError(f"--{option} must be {least} or more, not {value}")
     scores = read_scores(arguments.scores)
     truth = read_truth(arguments.results, metrics) if arguments.results else None
-    judgement = judge(join(scores, truth), resamples=arguments.resamples or 2000, seed=arguments.seed or 0)
+    judgement = judge(join(scores, truth), resamples=resamples, seed=arguments.seed or 0)
     files = write_judgement(judgement, arguments.out) if arguments.out is not None else []
     if arguments.json:
         show.print_json(judgement)

@@ -108,6 +108,15 @@ def test_what_cannot_be_tested(test: object) -> None:
             test([1.0, 2.0], [1.0])
 
 
+def test_rounding_is_neither_spread_nor_order() -> None:
+    up, down = [0.9, 0.8, 0.7], [0.8, 0.7, 0.6]  # differences of .1, but for 1e-17
+    assert math.isnan(paired_t_test(up, down).p), "no spread, not p = 1e-31"
+    assert math.isnan(welch_t_test([0.1 * 3, 0.3], [0.5, 0.5]).p)
+    mixed = wilcoxon([0.9, 0.8, 0.6, 0.7], [0.8, 0.7, 0.7, 0.5])
+    assert (mixed.statistic, mixed.n) == (2.0, 4), "three equal differences share rank 2, one of them is against"
+    assert paired_t_test([0.3, 0.5], [0.1 * 3, 0.5]).p == wilcoxon([0.3, 0.5], [0.1 * 3, 0.5]).p == 1, "equal, but for 5e-17"
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.01, math.nan, 0.04]) == pytest.approx([0.02, math.nan, 0.04], nan_ok=True)

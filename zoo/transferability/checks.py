@@ -22,6 +22,8 @@ def array_of(values: Any) -> NDArray[Any]:
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
+    if isinstance(values, list | tuple) and any(isinstance(v, str) for v in values):
+        return np.array([*values, None], dtype=object)[:-1]  # numpy would write NaN as the text "nan"
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -145,13 +147,14 @@ def as_binary(array: NDArray[Any], rows: int) -> NDArray[np.bool_]:
 
 
 def as_groups(groups: Sequence[Hashable | None] | NDArray[Any] | None, rows: int) -> Ints:
-    """Number patients from 0; None and "" are a patient of their own, and so is every row where no groups are given."""
+    """Number patients from 0; None, NaN and "" are a patient of their own, and so is every row where no groups are given."""
     if groups is None:
         return np.arange(rows, dtype=np.int64)
     values = array_of(groups).tolist()
     same_length(values, rows, "groups")
     known: dict[Any, int] = {}
-    return np.array([known.setdefault(("", k) if v is None or v == "" else v, len(known)) for k, v in enumerate(values)], dtype=np.int64)
+    unknown = [v is None or v == "" or v != v for v in values]
+    return np.array([known.setdefault(("", k) if unknown[k] else v, len(known)) for k, v in enumerate(values)], dtype=np.int64)
 
 
 def same_length(values: Any, rows: int, name: str) -> None:

@@ -33,6 +33,17 @@ def test_variants_are_ranked_over_sets_not_seeds() -> None:
     assert rank_variants({}) is None
 
 
+def test_fractions_and_further_tests_of_a_set_are_no_sets() -> None:
+    more = [c | {"fraction": 0.1, "shifted": {"nih": {"lesion": {"n": 4.0, "auroc": 0.5}}}} for c in CELLS]
+    ranked = rank_variants(main_values([*CELLS, *more], MAIN_METRICS))
+    assert ranked is not None
+    assert ranked[1].blocks == 3
+    assert rank_variants(main_values([c for c in [*CELLS, *more] if c["set"] == "us"], MAIN_METRICS)) is None
+    gap = rank_variants(main_values([*CELLS, *(c for c in more if c["variant"] != "a/full" or c["set"] != "us")], MAIN_METRICS))
+    assert gap is not None
+    assert gap[1].blocks == 2, "a variant that lacks a fraction of a set is not ranked on the others"
+
+
 def test_cliques() -> None:
     assert cliques([1.0, 1.5, 3.0, 3.4, 5.0], 1.0) == [(0, 1), (2, 3)]
     assert cliques([1.0, 1.8, 2.6, 3.4], 1.7) == [(0, 2), (1, 3)]

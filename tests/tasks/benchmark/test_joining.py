@@ -31,6 +31,16 @@ def test_join(tmp_path: Path) -> None:
     assert other[0].quality["b"] == 0.45
 
 
+def test_two_values_of_one_score_are_refused(tmp_path: Path) -> None:
+    twice = read_scores([write(tmp_path / "s.json", [chosen(), chosen()])])
+    truth = read_truth([results(tmp_path / "r.json", CELLS)])
+    assert join(twice, truth)[0].scores["b"]["log_me"] == 0.75, "the same numbers twice do no harm"
+    other = chosen()
+    other["tasks"]["classification"]["encoders"]["ums"]["scores"]["log_me"] = 0.5
+    with pytest.raises(InputError, match=r"cxr lesion: 'b' has two values of log_me, 0\.75 and 0\.5"):
+        join(read_scores([write(tmp_path / "s.json", [chosen(), other])]), truth)
+
+
 def test_what_choose_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("one", "two"):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from umsrep.tasks.benchmark import locks
-from umsrep.tasks.benchmark.locks import claim
+from umsrep.tasks.benchmark.locks import claim, write_whole
 
 # another process that locks by the same system call; it imports nothing of ours, so that it starts at once
 HOLD = """
@@ -57,3 +57,18 @@ def test_without_locks_all_is_granted_and_said_once(tmp_path: Path, monkeypatch:
             assert mine
     assert len(said) == 1
     assert "do not run a second process" in said[0]
+
+
+def test_a_file_is_whole_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "cost.json"
+    write_whole(path, "old")
+    real = Path.replace
+
+    def look(self: Path, target: Path) -> Path:
+        assert path.read_text() == "old", "who reads meanwhile finds the old one, not a part of the new"
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    write_whole(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["cost.json"]
+    assert path.read_text() == "new"

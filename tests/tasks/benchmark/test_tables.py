@@ -32,6 +32,23 @@ def test_latex() -> None:
     assert text.count(r"\\") == 3
 
 
+def test_names_and_signs_are_text_in_latex() -> None:
+    odd = main_values([cell("a", 0.5, shifted={r"x\y^2~|": {"lesion": {"n": 1.0, "auroc": 0.5}}})], MAIN_METRICS)
+    assert r"cxr lesion on x\textbackslash{}y\textasciicircum{}2\textasciitilde{}$|$: AUROC" in latex(odd, [], None)
+    assert r"x\y^2~\|: AUROC |" in markdown(odd, [], None), "no further column"
+    assert "at p $<$ .05" in latex(VALUES, compare(VALUES, "base_line/full"), "base_line/full")
+
+
+def test_what_is_certain_or_undefined() -> None:
+    columns = compare(VALUES, "base_line/full")
+    columns[0]["welch"]["p_holm"] = 0.0
+    assert "71.83 ± 1.94 (6) -w" in markdown(VALUES, columns, "base_line/full"), "0 is below .05 too"
+    one = main_values([cell("a", 0.5), cell("b", 0.6)], MAIN_METRICS)
+    assert "all 1 comparisons of this benchmark that have a p-value (0 by Welch's test, 1 by Wilcoxon's)." in markdown(
+        one, compare(one, "a/full"), "a/full"
+    )
+
+
 def test_units() -> None:
     assert cell_text([0.5, 0.75], "dice") == "62.50 ± 17.68 (2)"
     assert cell_text([3.14159], "psnr_gain") == "3.14 (1)"

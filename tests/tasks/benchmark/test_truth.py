@@ -80,6 +80,12 @@ def test_too_few_encoders() -> None:
         judge([few], resamples=10)
 
 
+def test_a_score_of_two_encoders_is_not_judged() -> None:
+    one = joined(log_me=[1, 2, 3, 4], leep=[4, 3, float("nan"), float("nan")])
+    found = judge([one], resamples=50)["tasks"][0]["scores"]["leep"]
+    assert (found["kendall"], found["regret"], found["n"]) == (None, None, 0), "not a tau of 1"
+
+
 def test_a_score_with_draws_is_less_sure() -> None:
     plain = joined(log_me=[4.0, 3.0, 2.0, 1.0])
     draws: dict[str, dict[str, Any]] = {n: {"log_me": [v, 2.5]} for n, v in zip("abcd", [4.0, 3.0, 2.0, 1.0], strict=True)}

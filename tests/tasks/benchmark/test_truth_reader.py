@@ -66,6 +66,21 @@ def test_files_of_scores_that_are_none(values: Any, message: str, tmp_path: Path
         read_scores([write(tmp_path / "s.json", values)])
 
 
+def test_tasks_that_the_first_variant_leaves_out(tmp_path: Path) -> None:
+    measured = {"other": {"n": 4.0, "auroc": 0.7}}
+    more = {"kinds": {"other": "classification"}, "test": measured, "validation": measured, "targets": {"other": ["grade"]}}
+    found = read_truth([results(tmp_path / "r.json", [cell("a", 0.9), cell("a", 0.9, strategy="other", **more)])])
+    assert [(t.task, t.quality, t.columns) for t in found] == [("lesion", {"a": 0.9}, ()), ("other", {"a": 0.7}, ("grade",))]
+
+
+def test_metrics_that_cannot_be_compared(tmp_path: Path) -> None:
+    path = results(tmp_path / "r.json", CELLS)
+    with pytest.raises(InputError, match="metric: unknown kind 'clasification'; did you mean 'classification'"):
+        read_truth([path], {"clasification": "auroc"})
+    with pytest.raises(InputError, match="metric: of 'hd95' less is better"):
+        read_truth([path], {"segmentation": "hd95"})
+
+
 def test_files_of_results_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_truth([tmp_path / "none.json"])

@@ -57,6 +57,9 @@ def test_truth(tmp_path: Path, capsys: Capture) -> None:
         (["benchmark", "--config", "y", "--seed", "1"], "--seed is for truth"),
         (["benchmark", "truth", "--scores", "none.json"], "none.json: cannot be read"),
         (["benchmark", "truth", "--scores", str(RESULTS / "chaves2023.json"), "--metric", "f1"], "write KIND=METRIC"),
+        (["benchmark", "truth", "--scores", "x", "--metric", "classification=auroc"], "--metric chooses among what --results hold"),
+        (["benchmark", "truth", "--scores", "x", "--resamples", "0"], "--resamples must be 1 or more, not 0"),
+        (["benchmark", "truth", "--scores", "x", "--seed", "-1"], "--seed must be 0 or more, not -1"),
         (["benchmark", "trth"], "unknown word 'trth'; did you mean 'truth'"),
     ],
 )

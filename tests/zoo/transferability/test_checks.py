@@ -199,3 +199,9 @@ def test_patients_without_a_name_are_their_own() -> None:
 def test_a_message_names_a_near_option() -> None:
     with pytest.raises(InputError, match="did you mean 'diagonal'"):
         gbc(*clusters(), covariance="diag")  # type: ignore[arg-type]
+
+
+def test_a_missing_label_among_texts_is_no_class() -> None:
+    with pytest.raises(InputError, match="row 4"):
+        as_codes(["a", "a", "b", "b", float("nan")], 5, "labels")
+    assert as_groups(["a", float("nan"), float("nan"), "a"], 4).tolist() == [0, 1, 2, 0]
