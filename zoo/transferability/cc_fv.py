@@ -39,8 +39,8 @@ def cc_fv(
     Class consistency: the 2-Wasserstein distance between the Gaussians (mean and covariance, dividing by the number of pixels) of one
     class's features in two images, mean over pairs of images and then over classes. Feature variety: the mean over images of the inverse
     of the hyperspherical energy, which is the mean over pairs of the image's pixels of 1 / distance of their features on the unit sphere.
-    docs/transferability.md says what departs from the authors' code: features are divided by their standard deviation, sums are means, pixels of
-    equal features have a finite energy, and the levels are those of the encoder.
+    docs/transferability.md says what departs from the authors' code: features are divided by their standard deviation, sums are means,
+    pixels of equal features have a finite energy, and the levels are those of the encoder.
 
     Args:
         levels: The encoder's feature maps, a sequence of [N, C, H, W] of any size; they are interpolated at the pixels of the masks.
