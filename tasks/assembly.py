@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from umsrep.errors import InputError
 from umsrep.tasks import runfolder
 from umsrep.tasks.balancing import Balancer
+from umsrep.tasks.classification import Classification
 from umsrep.tasks.compiling import compile_step, mark_rows
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.data.on_device import OnDevice
@@ -21,6 +22,7 @@ from umsrep.tasks.data.sampler import TaskAwareBatchSampler
 from umsrep.tasks.evaluate import check_metric
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.optimisation import Optimisation
+from umsrep.tasks.parallel import synchronise_norms
 from umsrep.tasks.setup import build_model, build_sets, build_tasks
 from umsrep.tasks.step import JointStep
 from umsrep.tasks.strategies import Strategy, stages_of
@@ -89,9 +91,8 @@ class Assembly:
         ).to(self.device)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
-        if self.world > 1 and self.device.type == "cuda" and not frozen and not self.alone:
-            self.step_module = cast(JointStep, nn.SyncBatchNorm.convert_sync_batchnorm(self.step_module))  # type: ignore[no-untyped-call]
-            self.model = self.step_module.model
+        if self.world > 1 and self.device.type == "cuda" and not self.alone:
+            synchronise_norms(self.model, encoder=not frozen)
         if config.compile:
             compile_step(self.step_module)
         self.strategy = Strategy(config, self.model, self.total_steps)
@@ -121,8 +122,11 @@ class Assembly:
         self.strategy.apply(step, self.step_module)
         if self.world == 1:
             return self.step_module
+        # without a classification nothing uses what the encoder has after its last features (EfficientNet's conv_head)
+        unused = not any(isinstance(task, Classification) for task in self.trained_tasks.values())
+        devices = [self.device.index] if self.device.type == "cuda" else None
         # Accelerate's prepare_model would nest its autocast once more around the same module in every epoch
-        return DistributedDataParallel(self.step_module, device_ids=[self.device.index] if self.device.type == "cuda" else None)
+        return DistributedDataParallel(self.step_module, device_ids=devices, find_unused_parameters=unused)
 
     def same_everywhere(self) -> None:
         """Give every process the first one's batch-norm statistics, which drift apart where they are not synchronised."""

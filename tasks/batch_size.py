@@ -13,11 +13,11 @@ import torch
 from accelerate import Accelerator
 
 from umsrep.errors import InputError
-from umsrep.tasks import checkpoint, compiling, continuing, memory, parallel
+from umsrep.tasks import checkpoint, compiling, continuing, memory, parallel, runfolder
 from umsrep.tasks.assembly import Assembly
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.data.dataset import collate
-from umsrep.tasks.launch import check_world_size
+from umsrep.tasks.launch import check_trackers, check_world_size
 from umsrep.tasks.memory import Peak, available, gib, is_out_of_memory
 from umsrep.tasks.prefetch import to_device
 from umsrep.tasks.progress import say
@@ -59,11 +59,13 @@ def find_batch_size(config: FineTuneConfig, *, resume: bool = False) -> FineTune
         resume: A run that has a checkpoint keeps the sizes it has.
 
     Raises:
-        InputError: if not even the smallest size fits.
+        InputError: if not even the smallest size fits; and for what `umsrep.fit` would refuse before its first step.
     """
-    accelerator = parallel.make_accelerator(config)
-    world = accelerator.num_processes
-    check_world_size(world, config.processes)
+    check_trackers(config.trackers)
+    with parallel.explained(config):
+        accelerator = parallel.make_accelerator(config)
+    check_world_size(accelerator.num_processes, config.processes)
+    runfolder.check_free(Path(config.output), resume=resume)  # before minutes are spent on trying
     state = checkpoint.load(Path(config.output)) if resume else None
     if state is not None:
         began = state["config"]
@@ -158,8 +160,8 @@ def _trial(assembly: Assembly, size: int, speed: float | None, peak: int | None)
 
 def _most(assembly: Assembly, values: Sequence[float]) -> list[float]:
     """Return the largest of each value over all processes."""
-    own = torch.tensor([values], dtype=torch.float64, device=assembly.device)
-    each = cast(torch.Tensor, assembly.accelerator.gather(own)) if assembly.world > 1 else own
+    own = torch.tensor([values], dtype=torch.float64)
+    each = cast(torch.Tensor, assembly.accelerator.gather(own.to(assembly.device))) if assembly.world > 1 else own
     return cast("list[float]", each.amax(0).tolist())
 
 

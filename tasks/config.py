@@ -7,7 +7,7 @@ import math
 from typing import Literal
 
 from umsrep.errors import InputError, nearest
-from umsrep.tasks.config_data import DataConfig, EncoderConfig, TargetConfig
+from umsrep.tasks.config_data import DataConfig, EncoderConfig, TargetConfig, check_encoder
 from umsrep.tasks.config_task import TaskConfig, check_task
 from umsrep.tasks.data.augment import Augment
 
@@ -160,6 +160,7 @@ class FineTuneConfig:
             raise InputError("config: no data")
         if (self.encoder.name is None) == (self.encoder.arch is None):
             raise InputError("config: encoder needs either name (preset, org/repo, folder) or arch")
+        check_encoder(self.encoder)
         for name, low in (("batch_size", 1), ("epochs", 1), ("workers", 0), ("validate_every", 1), ("prefetch", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise InputError(f"config: {name} must be {low} or more, not {getattr(self, name)}")
@@ -208,3 +209,5 @@ class FineTuneConfig:
                 raise InputError(f"config: train_heads names '{name}'{nearest(name, self.tasks)}")
         for name, task in self.tasks.items():
             check_task(name, task)
+            if task.weight is not None and self.balancing == "uncertainty":
+                raise InputError(f"config: tasks.{name}.weight: balancing uncertainty learns the weights; leave it out")

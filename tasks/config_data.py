@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from umsrep.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
@@ -15,7 +17,7 @@ class EncoderConfig:
         arch: timm architecture.
         weights: safetensors file for it, or null for random weights.
         in_channels: Of the image.
-        modality: Recorded in the model.
+        modality: Recorded in a model made from ``arch``.
         unit: Stored unit, see `InputContract`.
         mean: See `InputContract`.
         std: See `InputContract`.
@@ -46,6 +48,21 @@ class EncoderConfig:
     colour: str = "convert"
     antialias: bool = True
     expected_range: list[float] | None = None
+
+
+def check_encoder(encoder: EncoderConfig) -> None:
+    """Refuse keys that would be ignored: a stored model has its own contract (and modality, a mere label), an architecture no revisions.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    given = [f.name for f in dataclasses.fields(encoder) if getattr(encoder, f.name) != f.default]
+    own = ("name", "revision")
+    for key in given:
+        if encoder.name is not None and key not in (*own, "modality"):
+            raise InputError(f"config: encoder.{key}: a model opened by name has its own; leave it out, or give arch instead of name")
+        if encoder.name is None and key in own:
+            raise InputError(f"config: encoder.{key} goes with encoder.name")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ class TaskConfig:
 
     Attributes:
         kind: denoising, segmentation or classification.
-        weight: Factor of its loss (with balancing fixed); default 1, and 10 for denoising, whose L1 in 0-1 is some ten times
+        weight: Factor of its loss (with balancing fixed or pcgrad); default 1, and 10 for denoising, whose L1 in 0-1 is some ten times
             smaller than the others' losses (docs/LOG.md: .0175 beside .15 and .23 at the end of a run).
         noise: Denoising: gaussian, speckle, poisson or mixed.
         level: Denoising: strength in 8-bit grey levels, one number or [low, high] (validated and tested at the middle).

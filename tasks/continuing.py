@@ -12,17 +12,23 @@ from umsrep.tasks import checkpoint, runfolder
 from umsrep.tasks.config import FineTuneConfig
 
 _MAY_CHANGE = (
-    *("output", "data", "workers", "prefetch", "trackers", "processes", "timeout_minutes", "checkpoint_minutes"),
-    *("epochs", "max_steps", "early_stopping", "validate_every", "schema_version"),
+    *("output", "workers", "prefetch", "trackers", "processes", "timeout_minutes", "checkpoint_minutes"),
+    *("epochs", "max_steps", "validate_every", "schema_version"),
     *("gradient_checkpointing", "channels_last", "compile", "tf32"),  # how the same numbers are computed
 )
-"""Where a run is (its data are compared by their fingerprints), how long it lasts, how it is watched and computed."""
+"""Where a run is, how long it lasts, how it is watched and computed; `fixed` leaves out the places of data sets and the patience too."""
+_LATER = ("data", "early_stopping")
+"""What checkpoints did not tell at first."""
 _ROWS = "batch_size x optimiser.accumulate"
 
 
 def fixed(config: FineTuneConfig) -> dict[str, Any]:
     """Return what a run that goes on must have kept, names joined by dots."""
-    return runfolder.leaves({k: v for k, v in dataclasses.asdict(config).items() if k not in _MAY_CHANGE})
+    values = {k: v for k, v in dataclasses.asdict(config).items() if k not in _MAY_CHANGE}
+    # tables are compared by their fingerprints; here, which of their rows serve which tasks
+    values["data"] = {str(number): {k: v for k, v in data.items() if k != "path"} for number, data in enumerate(values["data"])}
+    del values["early_stopping"]["patience"]
+    return runfolder.leaves(values)
 
 
 def check_same(began: Mapping[str, Any], now: Mapping[str, Any], output: Path) -> None:
@@ -37,8 +43,11 @@ def check_same(began: Mapping[str, Any], now: Mapping[str, Any], output: Path) -
         InputError: naming the first key that differs.
     """
     old, new = _comparable(began), _comparable(now)
+    told = {key.partition(".")[0] for key in old}
     for key in sorted({*old, *new}):
         if key not in old and new[key] == _DEFAULTS.get(key):  # a key that this run's umsrep did not have yet
+            continue
+        if (top := key.partition(".")[0]) in _LATER and top not in told:
             continue
         if old.get(key) != new.get(key):
             raise InputError(

@@ -16,6 +16,7 @@ from umsrep.tasks import continuing
 from umsrep.tasks.config import FineTuneConfig
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_SIGNS = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED")  # the last: cuBLAS, cuDNN
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (?:is killed by signal: (\w+)|exited unexpectedly)")
 
 
@@ -65,7 +66,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
     return (
         isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or (isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "out of memory" in text))
+        or (isinstance(error, RuntimeError) and any(sign in text for sign in _SIGNS))
         or (isinstance(error, OSError) and error.errno == 12)  # ENOMEM: no memory for another process
     )
 
@@ -83,9 +84,10 @@ def explained(config: FineTuneConfig) -> Iterator[None]:
         kept = continuing.kept(Path(config.output))
         if killed := _KILLED.search(str(error)):
             how = f"was killed ({killed[2]})" if killed[2] else "ended unexpectedly"
-            raise InputError(
-                f"a loader process (pid {killed[1]}) {how}; if memory ran out, lower workers (now {config.workers}); {kept}"
-            ) from error
+            lower = f"lower workers (now {config.workers})"
+            shared = f"shared memory (/dev/shm) ran out: {lower} or prefetch, or give a container more (docker run --shm-size)"
+            advice = shared if killed[2] == "Bus" else f"if memory ran out, {lower}"
+            raise InputError(f"a loader process (pid {killed[1]}) {how}; {advice}; {kept}") from error
         if not is_out_of_memory(error):
             raise
         state = PartialState()
@@ -121,11 +123,10 @@ def remedy(config: FineTuneConfig, world: int) -> str:
         steps.append(f"--batch_size {config.batch_size // 2} --optimiser.accumulate {config.optimiser.accumulate * 2} (the same step)")
     if not config.gradient_checkpointing:
         steps.append("--gradient_checkpointing true" + (" --compile false" if config.compile else ""))
-    if config.precision == "no" and torch.cuda.is_available():
-        steps.append("--precision bf16")
+    anew = ["--precision bf16"] if config.precision == "no" and torch.cuda.is_available() else []
     size = config.image_size
     largest = max(size) if isinstance(size, list) else size
     if largest is not None and largest > 64:
-        smaller = [s // 64 * 32 for s in size] if isinstance(size, list) else largest // 64 * 32
-        steps.append(f"a new run with --image_size {smaller}")
+        anew.append(f"--image_size {[s // 64 * 32 for s in size] if isinstance(size, list) else largest // 64 * 32}")
+    steps += [f"a new run with {option}" for option in anew]  # a run that goes on keeps these
     return "try " + ", or ".join(steps or ["a smaller encoder"]) + "; --find-batch-size tries sizes"

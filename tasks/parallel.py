@@ -11,10 +11,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from umsrep.errors import InputError
+from umsrep.heads import SegmentationHead
 from umsrep.tasks import continuing
 from umsrep.tasks.config import FineTuneConfig
+from umsrep.tasks.model import MultiTaskModel
 
 _LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Timed out waiting")  # gloo raises plain RuntimeErrors
 
@@ -40,6 +43,24 @@ def make_accelerator(config: FineTuneConfig) -> Accelerator:
         torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32
     return accelerator
+
+
+def synchronise_norms(model: MultiTaskModel, *, encoder: bool) -> None:
+    """Let batch norms take their statistics over all processes, in place; CUDA only. timm's converter: torch's drops timm's activations.
+
+    A decoder that several segmentation heads share keeps each process's own: it runs once or once a head, as the rows of a process's
+    batch come, and an exchange in which one process takes part more often than the others would wait for ever.
+
+    Args:
+        model: To train.
+        encoder: Whether the encoder's norms too; those that keep their stored statistics need it not.
+    """
+    parts = [model.heads, *([model.encoder] if encoder else [])]
+    for name, decoder in model.decoders.items():
+        users = [h for h in model.heads.values() if isinstance(h, SegmentationHead) and h.decoder is None and h.decoder_name == name]
+        parts += [decoder] if len(users) < 2 else []
+    for part in parts:
+        convert_sync_batchnorm(part)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

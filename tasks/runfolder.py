@@ -39,12 +39,8 @@ def open_folder(output: Path, *, resume: bool, accelerator: Accelerator) -> dict
     Raises:
         InputError: if it holds something and ``resume`` is False, or cannot be made.
     """
-    if output.exists() and not output.is_dir():
-        raise InputError(f"output {output}: is a file, not a folder")
-    filled = output.is_dir() and any(output.iterdir())
+    check_free(output, resume=resume)
     accelerator.wait_for_everyone()
-    if filled and not resume:
-        raise InputError(f"output {output}: holds a run already; pass --resume to continue it, or choose another output")
     state = checkpoint.load(output) if resume else None
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -60,17 +56,32 @@ def open_folder(output: Path, *, resume: bool, accelerator: Accelerator) -> dict
     return state
 
 
+def check_free(output: Path, *, resume: bool) -> None:
+    """Refuse an output that is a file or, without ``resume``, holds something.
+
+    Raises:
+        InputError: saying so.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output {output}: is a file, not a folder")
+    if not resume and output.is_dir() and any(output.iterdir()):
+        raise InputError(f"output {output}: holds a run already; pass --resume to continue it, or choose another output")
+
+
 def _cut_metrics(path: Path, epoch: int) -> None:
     """Drop lines after the checkpoint's epoch, which will be written again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     kept = []
-    for line in lines:
+    for line in text.splitlines():
         try:
             if json.loads(line)["epoch"] <= epoch:
                 kept.append(line)
         except json.JSONDecodeError:  # cut off when the run was killed; its epoch is not in the checkpoint
             continue
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    if (new := "".join(line + "\n" for line in kept)) != text:
+        aside = path.with_suffix(".tmp")  # the lines of earlier epochs must outlive a run that is killed now
+        aside.write_text(new, encoding="utf-8")
+        aside.replace(path)
 
 
 def fingerprint(manifest: Manifest) -> str:
@@ -165,10 +176,11 @@ def epoch_line(entry: Mapping[str, Any], best: bool) -> str:
 
 
 def write_report(report: Report, config: FineTuneConfig, model: MultiTaskModel) -> None:
-    """Write report.json, results.json with what the card says, and the model's card made from it."""
-    values = plain(dataclasses.asdict(report))
-    (report.output / "report.json").write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write results.json with what the card says, the model's card made from it, and last, in one piece, report.json: it means "done"."""
     results = run_results(report, config, model)
     (report.output / "results.json").write_text(json.dumps(results.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     card = build_card(report.output.name, hub.read_config(report.model), results)
     (report.model / hub.CARD_FILE).write_text(card, encoding="utf-8")
+    aside = report.output / ".report.json"
+    aside.write_text(json.dumps(plain(dataclasses.asdict(report)), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    aside.replace(report.output / "report.json")

@@ -33,8 +33,10 @@ class Running:
 
     def state(self, accelerator: Accelerator) -> dict[str, Any]:
         """Return what `restore` needs, every process's sums in it; all processes must call it."""
-        own = torch.tensor([list(self.sums.values())], dtype=torch.float64, device=accelerator.device)
-        each = cast(torch.Tensor, accelerator.gather(own)) if accelerator.num_processes > 1 else own
+        own = torch.tensor([list(self.sums.values())], dtype=torch.float64)
+        # after an epoch there are none, and Accelerate cannot gather nothing from GPUs
+        gathers = accelerator.num_processes > 1 and bool(self.sums)
+        each = cast(torch.Tensor, accelerator.gather(own.to(accelerator.device))) if gathers else own
         return dataclasses.asdict(self) | {"sums": dict(zip(self.sums, each.T.tolist(), strict=True))}
 
     @classmethod

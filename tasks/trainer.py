@@ -90,14 +90,14 @@ class Trainer(Assembly):
             total_steps=self.total_steps,
             steps_per_epoch=self.steps_per_epoch,
             validate_every=config.validate_every,
-            images_per_step=config.batch_size * config.optimiser.accumulate,
+            images_per_step=self.sampler.batch_size * config.optimiser.accumulate,
             step=self.step,
             seconds=self.seconds + self.running.seconds,
             past=runfolder.read_metrics(self.output),
         )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        if sorted(state["data"].values()) != sorted(self.data.values()):  # the folders may have moved
+        if list(state["data"].values()) != list(self.data.values()):  # the folders may have moved
             raise InputError(
                 f"output {self.output}: the data sets ({', '.join(self.data)}) are not what this run began with; go on with the same "
                 "tables, or start a new output"
@@ -113,18 +113,19 @@ class Trainer(Assembly):
     # ---- running ---------------------------------------------------------------------------------------------------
     def run(self) -> Report:
         """Train, keep the best model, test it, and write the run folder."""
-        main = self.accelerator.is_main_process
-        if main:
-            (self.output / "config.yaml").write_text(dump_config(self.config), encoding="utf-8")
-            notes = data_notes(self.sets)
-            runfolder.write_environment(self.output, self.world, self.accelerator, data=self.data, notes=notes, seed=self.config.seed)
-            for note in notes:
-                say(note)
-            counts = ", ".join(f"{n} {int(self.train_set.annotated[n].sum())}" for n in self.trained_tasks)
-            say(f"{len(self.sampler.rows)} training rows ({counts}), {len(self.validation_set)} validation rows, {self.total_steps} steps")
-        with self.trackers:
+        with self.trackers:  # first: where one cannot be started, the output is still free
+            if self.accelerator.is_main_process:
+                (self.output / "config.yaml").write_text(dump_config(self.config), encoding="utf-8")
+                notes = data_notes(self.sets)
+                runfolder.write_environment(self.output, self.world, self.accelerator, data=self.data, notes=notes, seed=self.config.seed)
+                for note in notes:
+                    say(note)
+                counts = ", ".join(f"{n} {int(self.train_set.annotated[n].sum())}" for n in self.trained_tasks)
+                rows = f"{len(self.sampler.rows)} training rows ({counts}), {len(self.validation_set)} validation rows"
+                say(f"{rows}, {self.total_steps} steps")
             with self.watch, self.live:
-                while self.step < self.total_steps and not self._stopped():
+                # the last epoch is not over with its last step: a run may have been stopped before its validation
+                while (self.step < self.total_steps or self.running.batches) and not self._stopped():
                     self._epoch()
             return self._finish()
 
@@ -181,12 +182,13 @@ class Trainer(Assembly):
             with contextlib.nullcontext() if boundary and self.balancer.synchronised else self.accelerator.no_sync(wrapped):
                 with self.accelerator.autocast():
                     terms, losses = wrapped(agreed.batch, agreed.totals, self.world)
-                check_losses(self.accelerator, losses, agreed.batch, self.train_set, self._where)
                 draw = self.epoch * len(self.sampler) + running.batches
                 if config.gradients_every and (draw + 1) % config.gradients_every == 0 and len(terms) > 1:
                     running.add_gradients(self.balancer.compare(terms))
                 self.balancer.backward({name: term / accumulate for name, term in terms.items()}, draw)
-            running.add(losses, agreed.totals, config.batch_size)
+            # reading the losses waits for a GPU: only once the backward pass is queued too
+            check_losses(self.accelerator, losses, agreed.batch, self.train_set, self._where)
+            running.add(losses, agreed.totals, self.sampler.batch_size)
             if not boundary:
                 continue
             self._optimise()

@@ -25,9 +25,14 @@ def apply(self: Strategy, step: int, module: nn.Module) -> None:
             part.eval()
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
+def steady() -> None:
+    """Let runs of this process be so."""
     Strategy.apply = apply  # type: ignore[method-assign]
     pictures.draw_samples = lambda *_: None
     pictures.draw_curves = lambda *_: None
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    steady()
     fit(load_config(sys.argv[1], sys.argv[2:]))

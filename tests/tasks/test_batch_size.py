@@ -55,6 +55,8 @@ def test_real_steps_and_a_run_with_what_was_found(tiny_data: Path, tmp_path: Pat
     assert "chosen: batch_size" in shown
     assert not (tmp_path / "run").exists(), "trying leaves nothing behind"
     fit(dataclasses.replace(config, batch_size=4, optimiser=dataclasses.replace(config.optimiser, accumulate=2)))
+    with pytest.raises(InputError, match="holds a run already"):
+        find_batch_size(config)
     kept = find_batch_size(dataclasses.replace(config, epochs=2), resume=True)
     assert (kept.batch_size, kept.optimiser.accumulate) == (4, 2), "a run with a checkpoint keeps what it has"
     assert "the run has a checkpoint" in capsys.readouterr().err

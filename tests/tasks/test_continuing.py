@@ -16,11 +16,8 @@ BEGAN = run_config(Path("data"), Path("run"), batch_size=8, optimiser={"accumula
 
 
 def resume(**changes: Any) -> None:
-    check_same(
-        fixed(BEGAN),
-        fixed(run_config(Path("data"), Path("run"), **{"batch_size": 8, "optimiser": {"accumulate": 2}, **changes})),
-        Path("run"),
-    )
+    values = {"batch_size": 8, "optimiser": {"accumulate": 2}, **changes}
+    check_same(fixed(BEGAN), fixed(run_config(values.pop("data", Path("data")), Path("run"), **values)), Path("run"))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +27,7 @@ def resume(**changes: Any) -> None:
         {"gradient_checkpointing": True},
         {"batch_size": 4, "optimiser": {"accumulate": 4}},
         {"batch_size": 16, "optimiser": {"accumulate": 1}},
+        {"data": [{"path": "elsewhere"}], "early_stopping": {"patience": 3}},
     ],
 )
 def test_where_how_long_and_how_it_is_computed_may_change(changes: dict[str, Any]) -> None:
@@ -44,6 +42,9 @@ def test_where_how_long_and_how_it_is_computed_may_change(changes: dict[str, Any
         ({"precision": "bf16"}, "precision = no, not bf16"),
         ({"augment_on_device": True}, "augment_on_device = auto, not True"),
         ({"augment": {"rotate": 1}}, r"augment\.rotate = 10\.0, not 1\.0"),
+        ({"data": [{"path": "data", "fraction": 0.5}]}, r"data\.0\.fraction = 1\.0, not 0\.5"),
+        ({"data": [{"path": "data", "targets": {"size": {"column": "site"}}}]}, r"data\.0\.targets\.size\.column = None, not site"),
+        ({"early_stopping": {"metric": "disc/dice"}}, r"early_stopping\.metric = mean, not disc/dice"),
     ],
 )
 def test_the_rest_must_be_kept(changes: dict[str, Any], message: str) -> None:
@@ -56,6 +57,11 @@ def test_a_key_that_the_run_did_not_know_yet_has_its_default() -> None:
     check_same(older, fixed(BEGAN), Path("run"))
     with pytest.raises(InputError, match="augment_on_device = None, not True"):
         check_same(older, fixed(dataclasses.replace(BEGAN, augment_on_device=True)), Path("run"))
+
+
+def test_checkpoints_of_before_told_nothing_of_data() -> None:
+    older = {k: v for k, v in fixed(BEGAN).items() if not k.startswith(("data.", "early_stopping."))}
+    check_same(older, fixed(dataclasses.replace(BEGAN, epochs=9)), Path("run"))
 
 
 def test_batches_are_counted_in_todays_size() -> None:

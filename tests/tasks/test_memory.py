@@ -143,6 +143,7 @@ def test_the_remedy_of_the_line_works(tiny_data: Path, tmp_path: Path) -> None:
             "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
         ),
         OSError(12, "Cannot allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_every_way_to_run_out_of_memory_is_known(error: Exception, tiny_data: Path, tmp_path: Path) -> None:
@@ -153,6 +154,21 @@ def test_every_way_to_run_out_of_memory_is_known(error: Exception, tiny_data: Pa
     ):
         raise error
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_resumed_run_must_keep_is_offered_for_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    text = memory.remedy(run_config(Path("data"), Path("run"), image_size=128), 1)
+    assert "or a new run with --precision bf16, or a new run with --image_size 64;" in text
+
+
+def test_too_little_shared_memory_is_told_from_too_little_memory(tiny_data: Path, tmp_path: Path) -> None:
+    error = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of it")
+    with (
+        pytest.raises(InputError, match=r"pid 7\) was killed \(Bus\); shared memory .* --shm-size"),
+        memory.explained(run_config(tiny_data, tmp_path / "run")),
+    ):
+        raise error
 
 
 def test_other_errors_stay_as_they_are(tiny_data: Path, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ import pytest
 import torch
 import yaml
 
-from tests.tasks.runs import TASKS, changed, run_config, run_values, stored
+from tests.conformance import perturb
+from tests.tasks.runs import TASKS, changed, run_config, run_values, stored, tiny_model
 from umsrep.errors import InputError
 from umsrep.tasks import checkpoint, parallel
 
@@ -93,6 +94,38 @@ def test_two_nodes_have_the_curves_of_one_process(tiny_data: Path, tmp_path: Pat
                 found = second["validation"][name][key]
                 assert (math.nan if found is None else found) == pytest.approx(expected, abs=1e-3, rel=1e-3, nan_ok=True), f"{name}/{key}"
     assert logs[0][-1]["train"]["disc"] < 0.9 * logs[0][0]["train"]["disc"], "it learns something"
+
+
+# ---- batch norms ---------------------------------------------------------------------------------------------------
+def synchronised(model: torch.nn.Module) -> set[str]:
+    norms = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)}
+    assert norms
+    kinds = {isinstance(m, torch.nn.SyncBatchNorm) for m in norms.values()}
+    return {"some" if len(kinds) > 1 else "all" if True in kinds else "none"}
+
+
+def test_norms_over_all_processes_compute_the_same_model(tiny_data: Path) -> None:
+    """In evaluation mode, where nothing is exchanged: timm's norms hold activations, which torch's own converter drops."""
+    model = tiny_model(tiny_data)
+    perturb(model)
+    model.eval()
+    image = torch.randn(2, 1, 32, 32)
+    names = list(model.state_dict())
+    with torch.no_grad():
+        before = model(image)
+        parallel.synchronise_norms(model, encoder=True)
+        after = model(image)
+    for name, out in before.items():
+        assert torch.equal(after[name], out), name
+    assert list(model.state_dict()) == names
+    assert synchronised(model.encoder) == synchronised(model.decoders) == {"all"}
+
+
+def test_what_not_all_processes_run_alike_keeps_its_own_norms(tiny_data: Path) -> None:
+    model = tiny_model(tiny_data, tasks={**TASKS, "second": TASKS["disc"]})
+    parallel.synchronise_norms(model, encoder=False)
+    assert synchronised(model.encoder) == {"none"}, "norms with stored statistics exchange nothing"
+    assert synchronised(model.decoders) == {"none"}, "two segmentations: decoded once or twice, as the rows come"
 
 
 # ---- a process that dies ---------------------------------------------------------------------------------------------

@@ -30,6 +30,17 @@ def test_it_goes_into_a_checkpoint_and_back() -> None:
     assert Running.restore(Running().state(Accelerator()), Accelerator()) == Running()
 
 
+def test_nothing_is_gathered_where_nothing_was_summed_up() -> None:
+    """Accelerate's gather from GPUs reshapes, which fails for an empty tensor; a run saves after each epoch."""
+    accelerator = SimpleNamespace(
+        num_processes=2, device=torch.device("cpu"), gather=lambda own: torch.cat([own, own]).view(-1, own.shape[1])
+    )
+    assert Running().state(accelerator)["sums"] == {}
+    running = Running()
+    running.add({"disc": torch.tensor(1.0)}, {"disc": 3.0}, 8)
+    assert running.state(accelerator)["sums"] == {"disc": [3.0, 3.0]}
+
+
 @pytest.mark.parametrize(("world", "expected"), [(2, [1.0, 4.0]), (1, [5.0]), (3, [5.0, 0.0, 0.0])])
 def test_each_process_gets_its_own_sums_back(world: int, expected: list[float]) -> None:
     """Saved by two processes that had seen losses of 1 and 4; another number of processes must still have their sum."""

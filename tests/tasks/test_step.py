@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -15,11 +16,14 @@ from torch import Tensor, nn
 
 from tests.conformance import perturb
 from tests.tasks.runs import changed, run_config, tiny_model
-from tests.tasks.two_processes import BATCHES, results
+from tests.tasks.steady_run import apply
+from tests.tasks.two_processes import BATCHES, RUNS, curves, results
+from umsrep.tasks import pictures
 from umsrep.tasks.data.dataset import JointDataset, collate
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.setup import build_sets, build_tasks
 from umsrep.tasks.step import JointStep, annotated_rows, joint_outputs
+from umsrep.tasks.strategies import Strategy
 from umsrep.tasks.task import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,9 +181,13 @@ def test_annotated_rows_counts(made: Any) -> None:
 
 # ---- two processes -------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def both(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("two") / "result"
+
+
+@pytest.fixture(scope="module")
+def both(tiny_data: Path, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The results of one process, and those of each of two."""
-    out = tmp_path_factory.mktemp("two") / "result"
     command = [sys.executable, "-m", "tests.tasks.two_processes", str(tiny_data), str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240)
@@ -207,6 +215,26 @@ def test_two_processes_give_the_metrics_of_one(both: Any) -> None:
         assert rank["metrics"].keys() == one["metrics"].keys()
         for name, metrics in one["metrics"].items():
             assert rank["metrics"][name] == pytest.approx(metrics, abs=1e-5, nan_ok=True)
+
+
+def test_two_processes_have_the_curves_of_one(
+    both: Any, out: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole runs; the second steps of an epoch would fail where a process waits for gradients that do not come."""
+    monkeypatch.setattr(Strategy, "apply", apply)
+    for name in ("draw_samples", "draw_curves"):
+        monkeypatch.setattr(pictures, name, lambda *_: None)
+    curves(tiny_data, tmp_path)
+    for name in RUNS:
+        one, two = (
+            [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+            for folder in (tmp_path, Path(f"{out}.runs"))
+        )
+        assert [entry["step"] for entry in one] == [2, 4]
+        for first, second in zip(one, two, strict=True):
+            assert second["train"] == pytest.approx(first["train"], abs=1e-5)
+            assert second["score"] == pytest.approx(first["score"], abs=1e-5)
+        assert one[1]["train"]["denoising"] != one[0]["train"]["denoising"]
 
 
 def test_parameters_cover_all_modules(made: Any) -> None:

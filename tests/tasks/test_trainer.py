@@ -474,6 +474,26 @@ def test_a_run_stopped_by_a_signal_goes_on_in_the_middle_of_an_epoch(changes: di
     assert not changed(last(whole.output)["module"], last(report.output)["module"])
 
 
+def test_a_run_stopped_at_its_last_step_still_validates_that_epoch(tiny_data: Path, tmp_path: Path) -> None:
+    whole = fit(run_config(tiny_data, tmp_path / "whole"))
+    config = run_config(tiny_data, tmp_path / "broken")
+    trainer = Trainer(config)
+    optimise = trainer._optimise
+
+    def warned() -> None:
+        optimise()
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer._optimise = warned  # type: ignore[method-assign]
+    with pytest.raises(Interrupted, match="after step 4 of 4"):
+        trainer.run()
+    report = fit(config, resume=True)
+    assert (report.epoch, report.score) == (whole.epoch, whole.score)
+    assert [e["epoch"] for e in entries(report.output)] == [1, 2]
+    assert not changed(stored(whole.model), stored(report.model))
+
+
 def test_checkpoints_within_an_epoch_change_nothing(tiny_data: Path, tmp_path: Path) -> None:
     often = fit(run_config(tiny_data, tmp_path / "often", checkpoint_minutes=1e-9))
     never = fit(run_config(tiny_data, tmp_path / "never", checkpoint_minutes=0))

@@ -1,4 +1,4 @@
-"""Run as a program: gradients and metrics of one global batch, on as many processes as asked for (see test_step.py)."""
+"""Run as a program: gradients and metrics of one global batch, and short runs, on two processes (see test_step.py)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from accelerate import Accelerator, debug_launcher
 from torch import Tensor, nn
 
 from tests.conformance import perturb
-from tests.tasks.runs import run_config, tiny_model
+from tests.tasks.runs import TASKS, run_config, tiny_model
+from tests.tasks.steady_run import steady
 from umsrep.tasks.data.dataset import JointDataset, collate
 from umsrep.tasks.evaluate import collect, summarise
 from umsrep.tasks.setup import build_sets, build_tasks
 from umsrep.tasks.step import JointStep, annotated_rows
+from umsrep.tasks.trainer import fit
 
 BATCHES = {
     "all tasks on both": (0, 1, 3, 4, 6, 7, 10, 11),
@@ -66,10 +68,22 @@ def _backward(
     return gradients, dict(zip(names, values.tolist(), strict=True))
 
 
+RUNS = {"three tasks": list(TASKS), "no classification": ["denoising"]}
+"""Without a classification the encoder has weights that nothing uses."""
+
+
+def curves(data: Path, folder: Path) -> None:
+    """Runs of two epochs of two steps, in which nothing depends on how rows are shared out; `steady` must hold."""
+    for name, tasks in RUNS.items():
+        fit(run_config(data, folder / name, tasks={task: TASKS[task] for task in tasks}, batch_norm="frozen", optimiser={"warmup": 0.0}))
+
+
 def _one_of_two(data: str, out: str) -> None:
     accelerator = Accelerator()
     result = results(Path(data), accelerator.process_index, accelerator.num_processes, accelerator)
     torch.save(result, f"{out}.{accelerator.process_index}")
+    steady()
+    curves(Path(data), Path(f"{out}.runs"))
 
 
 if __name__ == "__main__":
