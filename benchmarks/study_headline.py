@@ -267,7 +267,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             axis.grid(alpha=0.3)
             axis.set_ylabel(UNITS[task] if column == 0 else "")
         axes[0, column].set_title(f"{fraction:.0%} of the labels")
-        axes[-1, column].set_xlabel("seconds of training, one core (three models: their sum)")
+        axes[-1, column].set_xlabel("training, s (three models: sum)")
     axes[0, 0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

@@ -73,7 +73,7 @@ def test_dump_is_read_back_equal(values: dict[str, Any], tmp_path: Path) -> None
 
 
 def test_the_shipped_examples_are_valid() -> None:
-    examples = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.yaml"))
+    examples = sorted((Path(__file__).resolve().parents[2] / "examples").glob("cxr_*.yaml"))  # the others: tests of pretrain and study
     assert examples
     for path in examples:
         config = load_config(path)
