@@ -1,0 +1,1 @@
+"""Pretraining: an encoder from images without labels (denoising, masked, moco, dino) or with them (supervised)."""
