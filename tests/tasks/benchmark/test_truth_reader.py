@@ -68,7 +68,7 @@ def test_files_of_scores_that_are_none(values: Any, message: str, tmp_path: Path
 
 def test_tasks_that_the_first_variant_leaves_out(tmp_path: Path) -> None:
     measured = {"other": {"n": 4.0, "auroc": 0.7}}
-    more = {"kinds": {"other": "classification"}, "test": measured, "validation": measured, "targets": {"other": ["grade"]}}
+    more: dict[str, Any] = {"kinds": {"other": "classification"}, "test": measured, "validation": measured, "targets": {"other": ["grade"]}}
     found = read_truth([results(tmp_path / "r.json", [cell("a", 0.9), cell("a", 0.9, strategy="other", **more)])])
     assert [(t.task, t.quality, t.columns) for t in found] == [("lesion", {"a": 0.9}, ()), ("other", {"a": 0.7}, ("grade",))]
 
