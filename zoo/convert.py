@@ -183,11 +183,14 @@ def to_timm(stored: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Tensor
 def _fit(stored: Mapping[str, Any], layout: Layout, arch: str, where: str) -> tuple[Encoder, list[str], list[str]]:
     """Build the encoder and load it, strictly; returns it, what was dropped and what was added."""
     given, dropped = to_timm(stored, layout)
-    floats = {name: value for name, value in given.items() if value.is_floating_point()}
-    stem = next((value for value in floats.values() if value.ndim == 4), None)  # the first convolution, or the patches of a transformer
-    if stem is None:
+    if not any(value.ndim == 4 for value in given.values()):
         raise InputError(f"{where}: no encoder in this layout ({layout.title}); see {', '.join(list(stored)[:3])} ...")
-    encoder = Encoder.create(arch.partition(".")[0], contract=InputContract(channels=stem.shape[1]))
+    base = arch.partition(".")[0]
+    encoder = Encoder.create(base, contract=InputContract(channels=3))
+    # the first convolution, or the patches of a transformer, by the network's order: files may be sorted by name
+    stem = given.get(next(name for name, value in encoder.model.state_dict().items() if value.ndim == 4))
+    if stem is not None and stem.ndim == 4 and stem.shape[1] != 3:
+        encoder = Encoder.create(base, contract=InputContract(channels=stem.shape[1]))
     own = encoder.model.state_dict()
     config = getattr(encoder.model, "pretrained_cfg", None) or {}
     classifiers = config.get("classifier") or ()

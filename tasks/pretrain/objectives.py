@@ -15,6 +15,7 @@ from umsrep.heads import DenoisingHead
 from umsrep.tasks.data.augment import Augment
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.predict import evaluation_mode
 from umsrep.tasks.pretrain.config import DenoisingConfig, MaskedConfig
 from umsrep.tasks.pretrain.data import Views
 from umsrep.tasks.pretrain.views import Masked, Noisy
@@ -75,7 +76,10 @@ class PixelDecoder(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         """Make the weights for an encoder."""
         super().__init__()
-        self.stride = encoder.strides[-1]
+        size = cast(tuple[int, int], encoder.contract.size)
+        with torch.no_grad(), evaluation_mode(encoder):  # the map that is pooled may be finer than the pyramid's last (cbr_*)
+            _, last = pyramid_and_last(encoder, torch.zeros(1, encoder.contract.channels, *size))
+        self.stride = size[0] // last.shape[-2]
         width = int(cast(Any, encoder.model).num_features)
         self.project = nn.Conv2d(width, self.stride**2 * encoder.contract.channels, 1)
 

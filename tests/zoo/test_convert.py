@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
@@ -273,3 +274,13 @@ def test_folders_are_not_replaced(resnet: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
         convert(tmp_path / "x.pth", tmp_path / "out", layout="simclr", arch="resnet18")
     assert json.loads((done.folder / "config.json").read_text()) == before
+
+
+def test_files_sorted_by_name(tmp_path: Path) -> None:
+    source = timm.create_model("mobilenetv3_small_050", num_classes=5)
+    save_file(dict(sorted(source.state_dict().items())), tmp_path / "m.safetensors")
+    assert source.state_dict()[min(n for n, v in source.state_dict().items() if v.ndim == 4)].shape[1] == 1, (
+        "a depthwise kernel comes first"
+    )
+    convert(tmp_path / "m.safetensors", tmp_path / "out", layout="timm", arch="mobilenetv3_small_050", mean=[0.5], std=[0.5])
+    assert Encoder.from_pretrained(tmp_path / "out").contract.channels == 3

@@ -102,3 +102,10 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         DenoisingObjective(encoder(size=48), DenoisingConfig(), frozen_norm=True)
     with pytest.raises(InputError, match="decoder"):
         DenoisingObjective(encoder(), DenoisingConfig(decoder="unit"), frozen_norm=True)
+
+
+@pytest.mark.parametrize("arch", [ARCH, "cbr_tiny", "test_vit"])
+def test_the_light_decoder_gives_whole_images(arch: str) -> None:
+    objective = MaskedObjective(encoder(arch), MaskedConfig(), frozen_norm=False).eval()
+    loss = objective(masked_batch(objective, torch.randn(2, objective.model.encoder.contract.channels, 64, 64)))
+    assert torch.isfinite(loss), "cbr_* pool a map of stride 16, where their pyramid ends at 32"
