@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from umsrep.errors import InputError, nearest
 from umsrep.tasks.cli import show
 from umsrep.tasks.cli.parser import Add
+from umsrep.tasks.cli.targets import read_targets
 
 _LENIENT = "where an image breaks a rule of the input contract that can be bent, bend it and warn, instead of refusing"
 
@@ -116,30 +116,17 @@ def _finetune(arguments: argparse.Namespace) -> None:
 
 @_one_line_warnings()
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from umsrep.tasks.config import TargetConfig
-    from umsrep.tasks.config_file import apply_overrides, text_keys
-    from umsrep.tasks.data.dataset import Target
     from umsrep.tasks.evaluate import evaluate
     from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.runfolder import plain
 
-    targets: dict[str, Target] = {}
-    for name, values in apply_overrides({"targets": {}}, arguments.rest)["targets"].items():
-        if isinstance(values, dict) and not isinstance(values.get("map") or {}, dict):
-            raise InputError(f"--targets.{name}.map: give one stored value each, as --targets.{name}.map.VALUE CLASS")
-        known = [f.name for f in dataclasses.fields(TargetConfig)]
-        for key in values if isinstance(values, dict) else [values]:
-            if key not in known or not isinstance(values, dict):
-                raise InputError(f"--targets.{name}: unknown key '{key}'{nearest(str(key), known)}")
-        column = values.get("column")
-        targets[name] = Target(tuple(column) if isinstance(column, list) else column, text_keys(values.get("map") or {}))
     model = MultiTaskModel.from_pretrained(arguments.model)
     metrics = evaluate(
         model,
         arguments.data,
         split=arguments.split,
         split_column=arguments.split_column,
-        targets=targets,
+        targets=read_targets(arguments.rest),
         tasks=show.names(arguments.tasks),
         noise=arguments.noise,
         level=arguments.level,
