@@ -206,7 +206,7 @@ def lightning(config: FineTuneConfig, mode: str) -> dict[str, float]:
 
 def child(engine: str, model: str, mode: str, folder: Path) -> None:
     """Run one engine and print what was measured as a line of JSON."""
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # the peers' own deprecations
     logging.disable(logging.INFO)
     torch.set_num_threads(1)
     mark_batches()

@@ -32,18 +32,27 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FineTuneConf
     Raises:
         InputError: naming the key that is unknown (with the nearest), missing, or of a wrong type.
     """
-    path = Path(path)
+    values = read_mapping(Path(path))
+    return config_from_dict(apply_overrides(values, overrides), where=str(path))
+
+
+def read_mapping(path: Path, kind: str = "configuration") -> dict[Any, Any]:
+    """Read a YAML file of keys and values; ``kind`` is what to call it.
+
+    Raises:
+        InputError: for a file that is missing, too large to be one, no YAML, or no mapping.
+    """
     if not path.is_file():
-        raise InputError(f"{path}: no such configuration file")
+        raise InputError(f"{path}: no such {kind} file")
     if (size := path.stat().st_size) > _MOST_BYTES:
-        raise InputError(f"{path}: {size:,} bytes; no configuration has more than {_MOST_BYTES:,}")
+        raise InputError(f"{path}: {size:,} bytes; no {kind} has more than {_MOST_BYTES:,}")
     try:
         values = read_yaml(path.read_text(encoding="utf-8"))
     except ValueError as error:  # also for what is not UTF-8
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path}: a configuration is a mapping of keys")
-    return config_from_dict(apply_overrides(values, overrides), where=str(path))
+        raise InputError(f"{path}: a {kind} is a mapping of keys")
+    return values
 
 
 def read_yaml(text: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.benchmark.shifted import TestSet, read_test_sets
 from umsrep.tasks.config import FineTuneConfig
-from umsrep.tasks.config_file import config_from_dict, read_yaml
+from umsrep.tasks.config_file import config_from_dict, read_mapping
 from umsrep.tasks.evaluate import check_metric
 from umsrep.tasks.setup import make_task
 
@@ -95,14 +95,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
         InputError: naming what is missing, unknown or wrong, before anything is trained.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such benchmark file")
-    try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also for what is not UTF-8
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a benchmark is a mapping of keys ({', '.join(_KNOWN)})")
+    values = read_mapping(path, "benchmark")
     for key in values:
         if key not in _KNOWN:
             raise InputError(f"{path}: unknown key '{key}'{nearest(str(key), _KNOWN)}")

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.config import FineTuneConfig
-from umsrep.tasks.config_file import apply_overrides, config_from_dict, read_yaml
+from umsrep.tasks.config_file import apply_overrides, config_from_dict, read_mapping
 from umsrep.tasks.pretrain.config import BLOCKS, PretrainConfig
 
 METHODS = ("supervised", *BLOCKS)
@@ -35,15 +35,7 @@ def load_pretrain_config(path: str | Path, overrides: Sequence[str] = ()) -> Pre
     Raises:
         InputError: naming the key that is unknown (with the nearest), missing, or of a wrong type.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such configuration file")
-    try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also for what is not UTF-8
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a configuration is a mapping of keys")
+    values = read_mapping(Path(path))
     return pretrain_config_from_dict(apply_overrides(values, overrides), where=str(path))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.config import FineTuneConfig
-from umsrep.tasks.config_file import apply_overrides, config_from_dict, read_yaml
+from umsrep.tasks.config_file import apply_overrides, config_from_dict, read_mapping
 
 PLAIN = ("random", "mean-var", "gabor", "pretrained")
 STAGED = ("transfuse", "frozen")
@@ -109,15 +109,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> StudyConfig:
     Raises:
         InputError: naming the key that is unknown, missing or wrong.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such configuration file")
-    try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also for what is not UTF-8
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a configuration is a mapping of keys")
+    values = read_mapping(Path(path))
     return study_from_dict(apply_overrides(values, overrides), where=str(path))
 
 
