@@ -18,7 +18,8 @@ class JointStep(nn.Module):
     """The model with its tasks' losses: what a distributed wrapper wraps, so that a step is one forward and one backward.
 
     The clean image passes the encoder once for segmentation and classification; the noisy twin is a second input, for which
-    shared batch norms use their running statistics. Every head runs on every process in every step: where a process has no
+    shared batch norms use their running statistics; where denoising trains alone there are no clean ones, and the norms follow the
+    noisy images. Every head runs on every process in every step: where a process has no
     row for a task, rows of weight 0 stand in, so that no parameter is ever unused.
 
     Attributes:
@@ -51,6 +52,7 @@ class JointStep(nn.Module):
         self.tasks = dict(tasks)
         self.weights = dict(weights)
         self.frozen_norm = frozen_norm
+        self.noisy_norm = all(isinstance(task, Denoising) for task in tasks.values())
         self.blocks = blocks_of(model) if recompute else []
         self.outputs: Callable[..., dict[str, tuple[Tensor, int | None]]] = joint_outputs
         self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in tasks} if uncertainty else {})
@@ -71,7 +73,7 @@ class JointStep(nn.Module):
             this process's rows make it up (their sum over processes is the mean), 0 for a task without rows.
         """
         with recomputed(self.blocks):
-            outputs = self.outputs(self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm)
+            outputs = self.outputs(self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm, noisy_norm=self.noisy_norm)
         terms, losses = {}, {}
         for name, (out, weight) in outputs.items():
             target = batch.get(f"target.{name}")
@@ -92,7 +94,13 @@ class JointStep(nn.Module):
 
 
 def joint_outputs(
-    model: MultiTaskModel, batch: Mapping[str, Any], tasks: Mapping[str, Task], *, fill: bool = False, frozen_norm: bool = False
+    model: MultiTaskModel,
+    batch: Mapping[str, Any],
+    tasks: Mapping[str, Task],
+    *,
+    fill: bool = False,
+    frozen_norm: bool = False,
+    noisy_norm: bool = False,
 ) -> dict[str, tuple[Tensor, int | None]]:
     """Run the tasks' heads on their annotated rows of a batch.
 
@@ -102,6 +110,7 @@ def joint_outputs(
         tasks: Heads to run.
         fill: Also run heads without rows, on stand-in rows that come after the real ones (see `JointStep`).
         frozen_norm: Keep the encoder's norms at their stored statistics.
+        noisy_norm: Let the noisy images decide the statistics of norms in training mode, but for ``frozen_norm``.
 
     Returns:
         Task's name to (output, number of stand-in rows or None). Denoising outputs are in 0-1.
@@ -134,7 +143,8 @@ def joint_outputs(
                 continue
             noisy, stand_ins = image[:1], 1
         padded, size = model.pad(noisy)
-        with running_statistics(model.encoder, model.decoders):
+        held = (model.encoder,) if frozen_norm or not noisy_norm else ()
+        with running_statistics(*held, *(() if noisy_norm else (model.decoders,))):
             features, _ = model.encode(padded, [name])
             out = model.run_heads(padded, features, None, {name: None})[name]
         result[name] = (contract.denormalise(out[..., : size[0], : size[1]].float()), stand_ins)

@@ -125,6 +125,18 @@ def test_every_head_has_a_gradient_and_stand_ins_add_nothing(rows: tuple[int, ..
         assert all(bool(torch.isfinite(g).all()) for g in own)
 
 
+def test_where_denoising_trains_alone_the_norms_follow_the_noisy_images(made: Any) -> None:
+    """Else nothing would ever set them: a network from scratch would keep mean 0 and variance 1."""
+    model, data, tasks = made
+    batch = batch_of(data, 0, 1, 3, 4)
+    for frozen in (False, True):
+        before = {k: v.clone() for k, v in model.state_dict().items()}
+        gradients(JointStep(model, {"denoising": tasks["denoising"]}, WEIGHTS, frozen_norm=frozen).train(), batch)
+        moved = changed(before, model.state_dict())
+        assert any("decoders" in k and "running_mean" in k for k in moved)
+        assert any("encoder" in k and "running_mean" in k for k in moved) != frozen
+
+
 def test_noisy_images_leave_the_shared_statistics_alone(made: Any) -> None:
     model, data, tasks = made
     model.train()

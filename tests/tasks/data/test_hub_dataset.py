@@ -29,7 +29,6 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets.disable_progress_bars()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets 5.2 leaves metadata.csv open
 def test_an_image_folder_with_our_table(tmp_path: Path) -> None:
     folder = write_tiny_data(tmp_path / "data")
     ours, theirs = load_manifest(folder), load_manifest(f"hf:{folder}")
@@ -108,7 +107,6 @@ def test_faults_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         load_manifest("hf:org/name")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets 5.2 leaves metadata.csv open
 def test_pictures_mean_the_same_as_from_files(tmp_path: Path) -> None:
     """Depth, inversion and orientation are the file's: a 12-bit TIFF declares its depth, a 16-bit one here is WhiteIsZero."""
     values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65

@@ -69,7 +69,6 @@ def test_a_colour_mask_is_a_fault(tmp_path: Path) -> None:
         assert f"row {row + 2} " in facts.faults[0][1]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets 5.2 leaves metadata.csv open
 def test_masks_of_a_hub_data_set_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
