@@ -1,0 +1,1 @@
+"""Evaluation that a reviewer accepts: intervals over patients, comparisons, calibration, conformal sets, subgroups."""
