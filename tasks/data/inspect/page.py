@@ -6,16 +6,14 @@ import base64
 import io
 import zlib
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from umsrep.errors import InputError
 from umsrep.tasks.data.inspect.report import limited
 from umsrep.tasks.data.inspect.scan import thumbnail
 from umsrep.tasks.data.manifest import Manifest
+from umsrep.tasks.web_page import render_page
 
 _EXAMPLES = 8
 _MOST_GROUPS = 12
@@ -33,12 +31,9 @@ def render(report: dict[str, Any], manifest: Manifest) -> str:
     """
     from umsrep import __version__
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_visible
-    )
-    template = environment.from_string(resources.files("umsrep.tasks.data.inspect").joinpath("page.html").read_text(encoding="utf-8"))
     tasks = report["tasks"]
-    return template.render(
+    return render_page(
+        "umsrep.tasks.data.inspect",
         report=report,
         version=__version__,
         title=Path(report["data"]).name or report["data"],
@@ -54,11 +49,6 @@ def render(report: dict[str, Any], manifest: Manifest) -> str:
         modality=modality_line(report["modality"]),
         galleries=_galleries(report, manifest),
     )
-
-
-def _visible(value: Any) -> Any:
-    """Replace what steers a terminal or turns the direction of text by question marks, which HTML's own escapes do not."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in value) if isinstance(value, str) else value
 
 
 def image_facts(images: dict[str, Any], licences: dict[str, int]) -> list[tuple[str, str]]:
