@@ -1,0 +1,5 @@
+"""Augmentation policies: StrongAugment and its 19 operations."""
+
+from umsrep.tasks.augment.operations import OPERATIONS, Magnitude, Operation, apply_operation
+
+__all__ = ["OPERATIONS", "Magnitude", "Operation", "apply_operation"]
