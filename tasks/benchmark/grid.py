@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from umsrep.errors import InputError, nearest
+from umsrep.tasks.benchmark.probe import check_probe
 from umsrep.tasks.benchmark.shifted import TestSet, read_test_sets
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.config_file import config_from_dict, read_mapping
@@ -39,6 +40,7 @@ class Cell:
         seed: Of everything random, the choice of rows included.
         config: The run.
         tests: Further test sets that the trained model is measured on, by name.
+        probe: Fit linear heads to the features of the frozen encoder instead of training (strategy ``probe``).
     """
 
     axes: dict[str, str]
@@ -46,6 +48,7 @@ class Cell:
     seed: int
     config: FineTuneConfig
     tests: dict[str, TestSet] = dataclasses.field(default_factory=dict)
+    probe: bool = False
 
     @property
     def variant(self) -> str:
@@ -151,7 +154,7 @@ def _cells(values: Mapping[str, Any], output: Path, path: Path) -> Iterator[Cell
             raise InputError(f"{path}: {name} must be a list of numbers, not {some!r}")
     axes = {AXES[key]: _axis(key, values[key], path) for key in AXES if key in values}
     rules = {key: _patterns(key, values.get(key, []), axes, path) for key in ("only", "skip")}
-    parsed: dict[tuple[str, ...], tuple[FineTuneConfig, dict[str, TestSet]]] = {}
+    parsed: dict[tuple[str, ...], tuple[FineTuneConfig, dict[str, TestSet], bool]] = {}
     # seed by seed, so that a grid that is cut short has compared all variants
     for seed, fraction, *entries in itertools.product(seeds, fractions, *axes.values()):
         chosen = dict(zip(axes, entries, strict=True))
@@ -160,16 +163,16 @@ def _cells(values: Mapping[str, Any], output: Path, path: Path) -> Iterator[Cell
         if tuple(entries) not in parsed:
             where = f"{path}: " + ", ".join(f"{axis} {entry}" for axis, entry in chosen.items()) if chosen else str(path)
             parsed[tuple(entries)] = _parse(values, axes, chosen, where)
-        config, tests = parsed[tuple(entries)]
+        config, tests, probe = parsed[tuple(entries)]
         folder = str(output / "_".join([*chosen.values(), f"{fraction:g}", str(seed)]))
         data = [dataclasses.replace(one, fraction=one.fraction * fraction) for one in config.data]
-        yield Cell(chosen, float(fraction), int(seed), dataclasses.replace(config, seed=seed, output=folder, data=data), tests)
+        yield Cell(chosen, float(fraction), int(seed), dataclasses.replace(config, seed=seed, output=folder, data=data), tests, probe)
 
 
 def _parse(
     values: Mapping[str, Any], axes: Mapping[str, Mapping[str, Any]], chosen: Mapping[str, str], where: str
-) -> tuple[FineTuneConfig, dict[str, TestSet]]:
-    """Make the configuration, but for seed, fraction and output, and the further test sets of one entry of each axis."""
+) -> tuple[FineTuneConfig, dict[str, TestSet], bool]:
+    """Make the configuration, but for seed, fraction and output, the further test sets, and whether to probe, of one entry of each axis."""
     own, tests = dict(values["base"]), _tests(values, where)
     for key in _ORDER:
         if AXES[key] in chosen:
@@ -181,8 +184,11 @@ def _parse(
     for key in ("seed", "output"):
         if key in own:
             raise InputError(f"{where}: {key} is the benchmark's to set, not the configuration's")
-    config = config_from_dict({**own, "output": str(values["output"])}, where=where)
-    return config, read_test_sets(tests, config, where)
+    probe = own.get("strategy") == "probe"  # known to benchmarks alone: it leaves no model
+    config = config_from_dict({**own, **({"strategy": "frozen"} if probe else {}), "output": str(values["output"])}, where=where)
+    if probe:
+        check_probe(config, where)
+    return config, read_test_sets(tests, config, where), probe
 
 
 def _tests(values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from umsrep.tasks.benchmark.cost import FILE as COST
 from umsrep.tasks.benchmark.cost import cost_of_run
 from umsrep.tasks.benchmark.grid import Benchmark, Cell
 from umsrep.tasks.benchmark.locks import claim, write_whole
+from umsrep.tasks.benchmark.probe import run_probe
 from umsrep.tasks.benchmark.shifted import measure, stored_tests
 from umsrep.tasks.benchmark.summary import summarise_cells
 from umsrep.tasks.config_file import load_config
@@ -55,10 +56,13 @@ def run_benchmark(benchmark: Benchmark) -> dict[str, Any]:
 def _run_cell(benchmark: Benchmark, cell: Cell, token: str) -> None:
     path = benchmark.output / _FAILURES / f"{cell.name}.json"
     try:
-        if not _report(cell).is_file():
-            fit(cell.config, resume=True)
-        cost_of_run(cell.config)
-        measure(cell.config, cell.tests)
+        if cell.probe:
+            run_probe(cell.config, cell.tests)
+        else:
+            if not _report(cell).is_file():
+                fit(cell.config, resume=True)
+            cost_of_run(cell.config)
+            measure(cell.config, cell.tests)
     except (ValueError, RuntimeError, OSError, MemoryError) as error:  # InputError is a ValueError, torch's out of memory a RuntimeError
         message = " ".join(str(error).split()) or type(error).__name__
         say(f"cell {cell.name} failed: {message}")
@@ -81,7 +85,10 @@ def is_done(cell: Cell) -> bool:
 
 def _check_same(cell: Cell) -> None:
     done = _report(cell).with_name("config.yaml")
-    if _report(cell).is_file() and load_config(done) != cell.config:
+    if not _report(cell).is_file():
+        return
+    probed = bool(json.loads(_report(cell).read_text(encoding="utf-8")).get("probe"))
+    if probed != cell.probe or load_config(done) != cell.config:
         raise InputError(f"{done}: this cell ran with another configuration; delete its folder, or choose another output")
 
 

@@ -121,25 +121,39 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _evaluate(config: FineTuneConfig, test: TestSet, name: str) -> dict[str, dict[str, float]]:
     model = MultiTaskModel.from_pretrained(Path(config.output) / "model").to(PartialState().device)
+    manifest, rows = rows_of(test)
+    tasks, targets = served_tasks(config, test, name, manifest)
+    source = Source(manifest, rows, list(tasks), targets)
+    dataset = JointDataset([source], tasks, model.encoder.contract, seed=config.seed, lenient=config.lenient)
+    for task in tasks:
+        if not dataset.annotated[task].any():
+            raise InputError(f"{manifest.table}: no row with {test.split_column} = {test.split} is annotated for '{task}'")
+    found = collect(model, dataset, batch_size=config.batch_size, workers=config.workers, title=f"testing on {name}")
+    thresholds = {task: head.thresholds for task, head in model.heads.items() if isinstance(head, ClassificationHead)}
+    return summarise(found, dataset.tasks, thresholds)
+
+
+def rows_of(test: TestSet) -> tuple[Manifest, list[int]]:
+    """Open a test set, and choose its rows: the same for every model."""
     manifest = load_manifest(test.path)
     rows = manifest.rows(test.split, test.split_column)
     if test.limit is not None and len(rows) > test.limit:
         rows = take_fraction(manifest, rows, test.limit / len(rows), seed=0)
+    return manifest, rows
+
+
+def served_tasks(config: FineTuneConfig, test: TestSet, name: str, manifest: Manifest) -> tuple[dict[str, Task], dict[str, Target]]:
+    """Return the trained tasks that a test set is asked or annotated for, denoising at the middle of its levels, and all targets.
+
+    Raises:
+        InputError: where there is none.
+    """
     tasks = {task: at_middle_level(make_task(task, config.tasks[task])) for task in config.train_heads or config.tasks}
     targets = make_targets(DataConfig(test.path, targets=test.targets), config.tasks)
     served = [task for task in tasks if (task in test.tasks if test.tasks else _annotated(task, tasks[task], manifest, targets[task]))]
-    source = Source(manifest, rows, served, targets)
-    dataset = JointDataset(
-        [source], {task: tasks[task] for task in served}, model.encoder.contract, seed=config.seed, lenient=config.lenient
-    )
-    for task in served:
-        if not dataset.annotated[task].any():
-            raise InputError(f"{manifest.table}: no row with {test.split_column} = {test.split} is annotated for '{task}'")
     if not served:
         raise InputError(f"{manifest.table}: annotated for none of {', '.join(tasks)}; give tests.{name} tasks or targets")
-    found = collect(model, dataset, batch_size=config.batch_size, workers=config.workers, title=f"testing on {name}")
-    thresholds = {task: head.thresholds for task, head in model.heads.items() if isinstance(head, ClassificationHead)}
-    return summarise(found, dataset.tasks, thresholds)
+    return {task: tasks[task] for task in served}, targets
 
 
 def _annotated(name: str, task: Task, manifest: Manifest, target: Target) -> bool:
