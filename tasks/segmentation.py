@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from umsrep.errors import InputError
-from umsrep.tasks.task import Task, check_choice, check_classes, check_weights, finite_mean
+from umsrep.tasks.task import Task, check_choice, check_classes, check_decoupling, check_weights, finite_mean
 
 LOSSES: tuple[str, ...] = ("dice+ce", "dice+focal", "ce", "dice")
 FOCAL_GAMMA = 2.0
@@ -35,6 +35,7 @@ class Segmentation(Task):
         class_weights: softmax: weight of the pixels of each class (background included); sigmoids: weight of the positive
             pixels of each class (negatives weigh 1). They act in the cross-entropy or focal term.
         ignore_index: mask value of pixels left out of loss and metrics.
+        spectral_decoupling: lambda >= 0 of a penalty on the logits (Pezeshki et al., NeurIPS 2021), see `loss`; 0 is off.
     """
 
     classes: tuple[str, ...]
@@ -42,6 +43,7 @@ class Segmentation(Task):
     loss_name: str
     class_weights: tuple[float, ...] | None
     ignore_index: int
+    spectral_decoupling: float
 
     kind: ClassVar[str] = "segmentation"
     input: ClassVar[Literal["clean", "noisy"]] = "clean"
@@ -54,12 +56,13 @@ class Segmentation(Task):
         loss: str = "dice+ce",
         class_weights: Sequence[float] | None = None,
         ignore_index: int = 255,
+        spectral_decoupling: float = 0.0,
     ) -> None:
         """Check and keep the configuration.
 
         Raises:
             InputError: repeated or missing class names, an unknown loss (names the nearest), class weights of another
-                length or without effect, or an ``ignore_index`` that is also a class.
+                length or without effect, an ``ignore_index`` that is also a class, or a negative spectral decoupling.
         """
         names = check_classes(classes)
         check_choice(loss, LOSSES, "segmentation loss")
@@ -73,6 +76,7 @@ class Segmentation(Task):
         object.__setattr__(self, "loss_name", loss)
         object.__setattr__(self, "class_weights", check_weights(class_weights, names))
         object.__setattr__(self, "ignore_index", int(ignore_index))
+        object.__setattr__(self, "spectral_decoupling", check_decoupling(spectral_decoupling))
 
     @property
     def softmax(self) -> bool:
@@ -90,7 +94,8 @@ class Segmentation(Task):
         Cross-entropy and focal loss (Lin et al., ICCV 2017, gamma 2, no alpha) are means over the row's annotated pixels,
         each pixel times its class weight. Soft Dice (Milletari et al., 3DV 2016, without squares, smoothed by 1 pixel) is
         averaged over *all* foreground classes that have an annotated pixel in the row, absent ones included, so that false
-        positives on images without the class are punished. A row without any annotated pixel has loss 0.
+        positives on images without the class are punished. A row without any annotated pixel has loss 0. Spectral decoupling
+        adds lambda / 2 times the sum over classes of the squared logits, mean over the row's annotated pixels.
 
         Args:
             output: logits ``[n, K, H, W]``.
@@ -103,6 +108,8 @@ class Segmentation(Task):
             loss = loss + self._pixel_loss(logits_nKHW, target, valid)
         if self.loss_name.startswith("dice"):
             loss = loss + self._dice_loss(logits_nKHW, target, valid)
+        if self.spectral_decoupling:
+            loss = loss + self.spectral_decoupling / 2 * self._squared(logits_nKHW, valid)
         return loss
 
     @torch.no_grad()
@@ -175,6 +182,12 @@ class Segmentation(Task):
             )
         return output.float(), target.long()
 
+    def _squared(self, logits_nKHW: Tensor, valid: Tensor) -> Tensor:
+        valid_nKHW = valid if valid.ndim == 4 else valid[:, None]
+        squared = torch.where(valid_nKHW, logits_nKHW.square(), 0.0).flatten(1).sum(1)
+        pixels = valid_nKHW.expand_as(logits_nKHW).flatten(1).sum(1) / len(self.classes)
+        return squared / pixels.clamp(min=1)
+
     def _pixel_loss(self, logits_nKHW: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         if self.softmax:
             loss = F.cross_entropy(logits_nKHW, target, ignore_index=self.ignore_index, reduction="none")
@@ -221,6 +234,17 @@ def hausdorff95(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, 
     """
     if not truth.any() or not predicted.any():
         return math.nan
+    return float(np.percentile(np.concatenate(surface_distances(truth, predicted, spacing)), 95))
+
+
+def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of the truth's surface pixels to the nearest of the prediction's, and the other way; surfaces as in `hausdorff95`.
+
+    Args:
+        truth: bool ``[H, W]``, not empty.
+        predicted: bool ``[H, W]``, not empty.
+        spacing: pixel height and width.
+    """
     from scipy.ndimage import distance_transform_edt  # slow to import: not at import of the package
 
     # Nothing outside the joint bounding box matters, and distance transforms cost what their box costs.
@@ -228,8 +252,8 @@ def hausdorff95(truth: np.ndarray, predicted: np.ndarray, spacing: tuple[float, 
     height, width = np.flatnonzero(union.any(1)), np.flatnonzero(union.any(0))
     box = (slice(height[0], height[-1] + 1), slice(width[0], width[-1] + 1))
     surfaces = [_surface(truth[box]), _surface(predicted[box])]
-    distances = [distance_transform_edt(~other, sampling=spacing)[one] for one, other in (surfaces, surfaces[::-1])]
-    return float(np.percentile(np.concatenate(distances), 95))
+    to_predicted, to_truth = (distance_transform_edt(~other, sampling=spacing)[one] for one, other in (surfaces, surfaces[::-1]))
+    return to_predicted, to_truth
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

@@ -47,6 +47,26 @@ def cluster_draws(groups: Sequence[str | None], *, resamples: int = 1000, seed: 
         yield order[np.repeat(starts[picks] - before, some) + np.arange(some.sum())]
 
 
+def cluster_counts(
+    groups: Sequence[str | None], *, resamples: int = 1000, seed: int = 0
+) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    """Return the draws of `cluster_draws` as counts, for statistics that weigh rows instead of copying them.
+
+    Args:
+        groups: As there.
+        resamples: As there.
+        seed: As there: the same seed gives the same draws.
+
+    Returns:
+        The patient of each row as a number [n], and an iterator over draws: how often each patient was drawn [patients], int64.
+    """
+    order, _, sizes = _clusters(groups)
+    cluster = np.empty(len(order), dtype=np.int64)
+    cluster[order] = np.repeat(np.arange(len(sizes)), sizes)
+    picks = _picks(len(sizes), resamples, seed) if len(sizes) else iter(())
+    return cluster, (np.bincount(p, minlength=len(sizes)) for p in picks)
+
+
 def bootstrap_interval(
     statistic: Callable[[np.ndarray], float], groups: Sequence[str | None], *, resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
