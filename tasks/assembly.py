@@ -58,7 +58,8 @@ class Assembly:
         check_metric(config.early_stopping.metric, self.tasks)
         self.trained_tasks = {name: self.tasks[name] for name in config.train_heads or self.tasks}
         self.train_set.tasks = self.trained_tasks
-        self.train_set.on_device = config.augment_on_device is True or (config.augment_on_device == "auto" and self.device.type == "cuda")
+        automatic = config.augment_on_device == "auto" and self.device.type == "cuda" and config.augment.policy == "default"
+        self.train_set.on_device = config.augment_on_device is True or automatic
         self._count_steps()
         self._make_step()
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from umsrep.errors import InputError
-from umsrep.tasks.task import Task, check_classes, check_weights, finite_mean
+from umsrep.tasks.task import Task, check_classes, check_decoupling, check_weights, finite_mean
 
 RANKED: tuple[str, ...] = ("auroc", "average_precision", "sensitivity_at_specificity")
 THRESHOLDED: tuple[str, ...] = ("balanced_accuracy", "f1")
@@ -32,6 +32,7 @@ class Classification(Task):
             each label (negatives weigh 1).
         label_smoothing: in [0, 1): mixes the target with the uniform one (Szegedy et al., CVPR 2016).
         specificity: in (0, 1]: where ``sensitivity_at_specificity`` is read off the ROC curve.
+        spectral_decoupling: lambda >= 0 of a penalty on the logits (Pezeshki et al., NeurIPS 2021), see `loss`; 0 is off.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +40,7 @@ class Classification(Task):
     class_weights: tuple[float, ...] | None
     label_smoothing: float
     specificity: float
+    spectral_decoupling: float
 
     kind: ClassVar[str] = "classification"
     input: ClassVar[Literal["clean", "noisy"]] = "clean"
@@ -52,12 +54,13 @@ class Classification(Task):
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         specificity: float = 0.95,
+        spectral_decoupling: float = 0.0,
     ) -> None:
         """Check and keep the configuration.
 
         Raises:
             InputError: repeated or too few class names, class weights of another length, label smoothing outside [0, 1),
-                or specificity outside (0, 1].
+                specificity outside (0, 1], or a negative spectral decoupling.
         """
         names = check_classes(classes, minimum=1 if multi_label else 2)
         if not 0 <= label_smoothing < 1:
@@ -69,6 +72,7 @@ class Classification(Task):
         object.__setattr__(self, "class_weights", check_weights(class_weights, names))
         object.__setattr__(self, "label_smoothing", float(label_smoothing))
         object.__setattr__(self, "specificity", float(specificity))
+        object.__setattr__(self, "spectral_decoupling", check_decoupling(spectral_decoupling))
 
     @property
     def binary(self) -> bool:
@@ -77,6 +81,9 @@ class Classification(Task):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of each row (multi-label: binary cross-entropy, mean over annotated labels), ``[n]`` float32.
+
+        With spectral decoupling plus lambda / 2 times the sum of the row's squared logits (multi-label: their mean over annotated
+        labels, each being a problem of its own), which class weights leave alone; its gradient is lambda times the logits.
 
         Args:
             output: logits ``[n, K]``.
@@ -88,7 +95,8 @@ class Classification(Task):
         if not self.multi_label:
             loss = F.cross_entropy(logits_nK, target.long(), reduction="none", label_smoothing=self.label_smoothing)
             # Times the weight of the true class, smoothed or not: torch's own ``weight`` would reweigh the smoothing too.
-            return loss if weights is None else loss * weights[target.long()]
+            loss = loss if weights is None else loss * weights[target.long()]
+            return loss + self.spectral_decoupling / 2 * logits_nK.square().sum(1) if self.spectral_decoupling else loss
         target = target.float()
         annotated = ~target.isnan()
         truth = target.nan_to_num(0.0)
@@ -96,6 +104,8 @@ class Classification(Task):
         loss = F.binary_cross_entropy_with_logits(logits_nK, soft, reduction="none")
         if weights is not None:
             loss = torch.where(truth == 1, loss * weights, loss)
+        if self.spectral_decoupling:
+            loss = loss + self.spectral_decoupling / 2 * logits_nK.square()
         return torch.where(annotated, loss, 0.0).sum(1) / annotated.sum(1).clamp(min=1)
 
     @torch.no_grad()

@@ -26,6 +26,8 @@ class TaskConfig:
         label_smoothing: Classification.
         specificity: Classification: where sensitivity is read off.
         dropout: Classification.
+        spectral_decoupling: Segmentation, classification: lambda of the penalty lambda / 2 times the squared logits (Pezeshki et al.
+            2021), added to the loss of each row; default 0, no penalty.
         decoder: Denoising, segmentation: one of `umsrep.heads.DECODERS`.
         share: Denoising, segmentation: one decoder for all heads that share.
         width: Denoising: channels of the full-resolution branch.
@@ -44,6 +46,7 @@ class TaskConfig:
     label_smoothing: float | None = None
     specificity: float | None = None
     dropout: float | None = None
+    spectral_decoupling: float | None = None
     decoder: str | None = None
     share: bool | None = None
     width: int | None = None
@@ -57,8 +60,17 @@ class TaskConfig:
 
 _TASK_KEYS = {
     "denoising": ("noise", "level", "loss", "decoder", "share", "width", "depth"),
-    "segmentation": ("classes", "target", "multi_label", "loss", "class_weights", "decoder", "share"),
-    "classification": ("classes", "target", "multi_label", "class_weights", "label_smoothing", "specificity", "dropout"),
+    "segmentation": ("classes", "target", "multi_label", "loss", "class_weights", "spectral_decoupling", "decoder", "share"),
+    "classification": (
+        "classes",
+        "target",
+        "multi_label",
+        "class_weights",
+        "label_smoothing",
+        "specificity",
+        "dropout",
+        "spectral_decoupling",
+    ),
 }
 
 

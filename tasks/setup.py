@@ -155,8 +155,9 @@ def make_task(name: str, config: TaskConfig, class_weights: Sequence[float] | No
     if config.kind == "segmentation":
         if config.class_weights == "balanced":
             raise InputError(f"config: tasks.{name}.class_weights: balanced is for classification; give one number a class")
-        return Segmentation(config.classes or [], class_weights=weights, **_given(config, "multi_label", "loss"))
-    return Classification(config.classes or [], class_weights=weights, **_given(config, "multi_label", "label_smoothing", "specificity"))
+        return Segmentation(config.classes or [], class_weights=weights, **_given(config, "multi_label", "loss", "spectral_decoupling"))
+    given = _given(config, "multi_label", "label_smoothing", "specificity", "spectral_decoupling")
+    return Classification(config.classes or [], class_weights=weights, **given)
 
 
 def make_head(config: TaskConfig) -> DenoisingHead | SegmentationHead | ClassificationHead:

@@ -41,7 +41,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as V
 
 from umsrep.errors import InputError, nearest
 
@@ -127,6 +126,11 @@ def apply_operation(image: Tensor, name: str, magnitude: Magnitude = None, gener
         if generator is None:
             raise InputError("noise: give a torch.Generator")
         return _noise(image, values[0], generator)
+    return apply_unchecked(image, name, *values)
+
+
+def apply_unchecked(image: Tensor, name: str, *values: float) -> Tensor:
+    """Apply an operation other than noise as `apply_operation` does, at any magnitude that has a meaning, and also where it is neutral."""
     return _FUNCTIONS[name](image, *values)
 
 
@@ -230,15 +234,31 @@ def _tone(image: Tensor, low: float, high: float) -> Tensor:
 
 
 def _equalize(image: Tensor) -> Tensor:
+    from torchvision.transforms.v2 import functional as V  # costs .1 s: not at import
+
     equalized: Tensor = V.equalize(_bytes(image))
     return equalized.to(image.dtype).div_(255)
+
+
+def _autocontrast(image: Tensor) -> Tensor:
+    from torchvision.transforms.v2 import functional as V
+
+    stretched: Tensor = V.autocontrast(image.reshape(-1, 1, *image.shape[-2:]))
+    return stretched.clamp_(0, 1).reshape(image.shape)
+
+
+def _hue(image: Tensor, turn: float) -> Tensor:
+    from torchvision.transforms.v2 import functional as V
+
+    turned: Tensor = V.adjust_hue(image, turn)
+    return turned.clamp_(0, 1)
 
 
 _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "red": _channel(0),
     "green": _channel(1),
     "blue": _channel(2),
-    "hue": lambda image, turn: V.adjust_hue(image, turn).clamp_(0, 1),
+    "hue": _hue,
     "saturation": _saturation,
     "brightness": lambda image, factor: (image * factor).clamp_(max=1),
     "contrast": _contrast,
@@ -250,7 +270,7 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "blur": _blur,
     "jpeg": _jpeg,
     "tone": _tone,
-    "autocontrast": lambda image: V.autocontrast(image.reshape(-1, 1, *image.shape[-2:])).clamp_(0, 1).reshape(image.shape),
+    "autocontrast": _autocontrast,
     "equalize": _equalize,
     "grayscale": lambda image: _luma(image).expand_as(image).clamp(0, 1),
 }

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from umsrep.errors import InputError
+from umsrep.errors import InputError, nearest
+from umsrep.tasks.augment.automatic import RandAugment, TrivialAugment
+from umsrep.tasks.augment.geometry import IGNORE, affine_grid, sample
+from umsrep.tasks.augment.strong import StrongAugment
 
-IGNORE = 255
+__all__ = ["IGNORE", "Augment"]
+POLICIES = ("default", "strong", "randaugment", "trivialaugment")
+_STRONG, _STRONG_CLEAN = StrongAugment(), StrongAugment(leave_out=("noise",))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,10 @@ class Augment:
         contrast: Largest change of contrast around the image's mean, as a factor 1 +- this.
         gamma: Largest exponent change: exponent from 1 / (1 + gamma) to 1 + gamma.
         flip: Probability of a mirror image (left and right of the body change places: off by default).
+        policy: What follows the geometry: ``default``, the mild changes of grey above; or, in their place, ``strong``
+            (`umsrep.tasks.augment.StrongAugment`), ``randaugment`` or ``trivialaugment``, which also move the image.
+        operations: Of randaugment: how many operations; null is 2.
+        magnitude: Of randaugment: strength from 0 to 30; null is 9.
     """
 
     rotate: float = 10.0
@@ -38,22 +47,45 @@ class Augment:
     contrast: float = 0.15
     gamma: float = 0.2
     flip: float = 0.0
+    policy: Literal["default", "strong", "randaugment", "trivialaugment"] = "default"
+    operations: int | None = None
+    magnitude: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            limit = {"rotate": 180.0, "gamma": 10.0, "flip": 1.0}.get(field.name, 0.9)
+        for name in ("rotate", "shift", "scale", "brightness", "contrast", "gamma", "flip"):
+            value = getattr(self, name)
+            limit = {"rotate": 180.0, "gamma": 10.0, "flip": 1.0}.get(name, 0.9)
             if not 0 <= value <= limit:
-                raise InputError(f"augment.{field.name} must be from 0 to {limit:g}, not {value}")
+                raise InputError(f"augment.{name} must be from 0 to {limit:g}, not {value}")
+        if self.policy not in POLICIES:
+            raise InputError(f"augment.policy: no policy '{self.policy}'{nearest(str(self.policy), POLICIES)}")
+        for name, high in (("operations", 14), ("magnitude", 30)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if self.policy != "randaugment":
+                raise InputError(f"augment.{name} belongs to policy randaugment, not to {self.policy}; leave it out")
+            if not (name == "operations") <= value <= high:
+                raise InputError(f"augment.{name} must be from {int(name == 'operations')} to {high}, not {value}")
 
     @staticmethod
     def draw(generator: torch.Generator) -> Tensor:
         """Return what is random for one image, uniform from -1 to 1 [8]: rotate, right, down, scale, contrast, brightness, gamma, flip."""
         return torch.rand(8, generator=generator) * 2 - 1
 
-    def __call__(self, unit_CHW: Tensor, masks: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Augment one image in 0-1 and its index masks [..., H, W]; returns both anew."""
+    def __call__(
+        self, unit_CHW: Tensor, masks: dict[str, Tensor], generator: torch.Generator, *, is_target: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Augment one image in 0-1 and its index masks [..., H, W]; returns both anew.
+
+        Args:
+            unit_CHW: The image.
+            masks: Name to mask.
+            generator: Of all draws.
+            is_target: The image is what a denoiser or an autoencoder shall give back: the policy adds no noise of its own, which
+                nobody could tell from noise to be removed. What is drawn stays the same.
+        """
         draws = self.draw(generator).tolist()
         if self.flip and (draws[7] + 1) / 2 < self.flip:
             unit_CHW = unit_CHW.flip(-1)
@@ -61,8 +93,18 @@ class Augment:
         if self.rotate or self.shift or self.scale:
             size = (unit_CHW.shape[-2], unit_CHW.shape[-1])
             grid = _sampling_grid(size, self.rotate * draws[0], self.shift * draws[1], self.shift * draws[2], 1 + self.scale * draws[3])
-            unit_CHW = F.grid_sample(unit_CHW[None], grid, mode="bilinear", align_corners=False)[0]
-            masks = {name: _sample_mask(mask, grid) for name, mask in masks.items()}
+            unit_CHW, masks = sample(unit_CHW, masks, grid)
+        if self.policy == "default":
+            return self._grey_levels(unit_CHW, draws), masks
+        unit_CHW = unit_CHW.clamp(0, 1)
+        if self.policy == "strong":
+            return (_STRONG_CLEAN if is_target else _STRONG)(unit_CHW, generator=generator), masks
+        if self.policy == "trivialaugment":
+            return TrivialAugment()(unit_CHW, masks, generator=generator)
+        given = {name: value for name in ("operations", "magnitude") if (value := getattr(self, name)) is not None}
+        return RandAugment(**given)(unit_CHW, masks, generator=generator)
+
+    def _grey_levels(self, unit_CHW: Tensor, draws: list[float]) -> Tensor:
         if self.brightness or self.contrast:
             contrast = 1 + self.contrast * draws[4]
             unit_CHW = unit_CHW * contrast + unit_CHW.mean() * (1 + self.brightness * draws[5] - contrast)
@@ -70,28 +112,10 @@ class Augment:
         if self.gamma:
             # x ** exponent by its logarithm, which torch computes four times as fast; 0 stays 0
             unit_CHW = unit_CHW.log_().mul_(math.exp(math.log1p(self.gamma) * draws[6])).exp_()
-        return unit_CHW, masks
+        return unit_CHW
 
 
 def _sampling_grid(size: tuple[int, int], degrees: float, right: float, down: float, scale: float) -> Tensor:
-    """Return where each pixel of the new image lies in the old one, [1, H, W, 2] as `grid_sample` takes it.
-
-    The image turns clockwise about its middle and grows by ``scale``, then moves by fractions of its width and height; lengths are
-    measured in pixels, so that circles stay circles in an image that is not square.
-    """
-    height, width = size
+    """Return the grid [1, H, W, 2] of a clockwise turn about the middle and growth by ``scale``, then shifts by fractions of the sides."""
     cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
-    x = torch.arange(width, dtype=torch.float32) - ((width - 1) / 2 + right * width)
-    y = (torch.arange(height, dtype=torch.float32) - ((height - 1) / 2 + down * height))[:, None]
-    # one plane a coordinate: adding to every second number of [H, W, 2] takes twice as long
-    planes = torch.empty(2, height, width)
-    torch.add(x * (2 * cos / width), y * (2 * sin / width), out=planes[0])
-    torch.add(x * (-2 * sin / height), y * (2 * cos / height), out=planes[1])
-    return planes.permute(1, 2, 0)[None]
-
-
-def _sample_mask(mask: Tensor, grid: Tensor) -> Tensor:
-    """Move an index mask [..., H, W] by nearest neighbour; what comes from outside is ignored."""
-    planes = mask.reshape(1, -1, *mask.shape[-2:]).to(torch.float32) - IGNORE  # grid_sample fills with 0
-    moved = F.grid_sample(planes, grid, mode="nearest", align_corners=False) + IGNORE
-    return moved.to(mask.dtype).reshape(mask.shape)
+    return affine_grid(size, ((cos, sin), (-sin, cos)), right, down)

@@ -181,7 +181,8 @@ class JointDataset(Dataset[Any]):
         }
         leave = self.on_device and self.augment is not None
         if self.augment is not None and not leave:
-            unit, masks = self.augment(unit, masks, generator)
+            denoised = any(isinstance(task, Denoising) and self.annotated[name][index] for name, task in self.tasks.items())
+            unit, masks = self.augment(unit, masks, generator, is_target=denoised)
         image = self.contract.normalise(unit)
         self.contract.check_range(image, where)
         spacing = manifest.spacing(row) or loaded.spacing

@@ -24,7 +24,7 @@ class OnDevice:
     """Turns a batch of raw items into the batch that items augmented one by one would make.
 
     Attributes:
-        augment: What `JointDataset` was told to leave to the device.
+        augment: What `JointDataset` was told to leave to the device; its policy is ``default``.
         contract: Of the encoder.
         tasks: Name to task.
     """
@@ -41,6 +41,7 @@ class OnDevice:
             batch: With ``image`` in 0-1, ``draws`` [B, 8] (`Augment.draw`) on the CPU, masks as ``target.*``, and for each denoising task
                 ``level.<name>`` [n] (CPU) and ``normal.<name>`` [n, C, H, W] or ``seed.<name>`` [n] (CPU).
         """
+        assert self.augment.policy == "default", "FineTuneConfig refuses it"
         done, settings = dict(batch), self.augment
         unit, draws = batch["image"], done.pop("draws").double()
         grid = sampling_grids(settings, draws, unit) if settings.rotate or settings.shift or settings.scale else None

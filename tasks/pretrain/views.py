@@ -37,7 +37,7 @@ class Noisy:
 
     def __call__(self, unit_CHW: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Augment, then add noise."""
-        clean, _ = self.augment(self.contract.fit(unit_CHW), {}, generator)
+        clean, _ = self.augment(self.contract.fit(unit_CHW), {}, generator, is_target=True)
         noisy, _ = self.task.corrupt(clean, generator)
         return {"image": self.contract.normalise(noisy), "clean": clean}
 
@@ -53,7 +53,7 @@ class Masked:
 
     def __call__(self, unit_CHW: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Augment, and draw which patches are hidden: the same number in every image."""
-        unit, _ = self.augment(self.contract.fit(unit_CHW), {}, generator)
+        unit, _ = self.augment(self.contract.fit(unit_CHW), {}, generator, is_target=True)
         grid = unit.shape[-2] // self.patch, unit.shape[-1] // self.patch
         count = math.prod(grid)
         hidden = torch.zeros(count, dtype=torch.bool)
