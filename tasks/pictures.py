@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from umsrep.tasks.data.dataset import JointDataset, collate
 from umsrep.tasks.denoising import Denoising
@@ -39,6 +39,51 @@ def overlay(image: np.ndarray, mask_HW: np.ndarray, alpha: float = 0.4) -> np.nd
     weight = alpha * (mask_HW > 0)[:, :, None]
     result: np.ndarray = np.round(rgb * (1 - weight) + colour * weight).astype(np.uint8)
     return result
+
+
+def outlines(image: np.ndarray, mask_HW: np.ndarray, colour: tuple[int, int, int], *, dashed: bool = False, width: int = 1) -> np.ndarray:
+    """Draw the inner border of every class of a mask into a picture.
+
+    Args:
+        image: uint8 [H, W] or [H, W, 3].
+        mask_HW: Class index, 0 = no outline.
+        colour: RGB.
+        dashed: Leave gaps, so that what lies under the line stays visible.
+        width: Of the line, in pixels.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    drawn = np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image.copy()
+    border, left = np.zeros(mask_HW.shape, dtype=bool), mask_HW
+    for _ in range(width):
+        padded = np.pad(left, 1)
+        shifted = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+        line = (left > 0) & np.any([neighbour != left for neighbour in shifted], axis=0)
+        border |= line
+        left = np.where(line, 0, left)
+    if dashed:
+        rows, columns = np.indices(mask_HW.shape)
+        border &= (rows + columns) // (4 * width) % 2 == 0
+    drawn[border] = colour
+    return drawn
+
+
+def mark_flagged(image_HW3: np.ndarray) -> np.ndarray:
+    """Frame an overlay, uint8 [H, W, 3], that the guard flagged, and say so at its top as far as there is room; the size stays."""
+    picture = Image.fromarray(image_HW3)
+    draw = ImageDraw.Draw(picture)
+    width, height = picture.size
+    thick = max(1, min(width, height) // 64)
+    red = tuple(int(v) for v in COLOURS[6])
+    draw.rectangle((0, 0, width - 1, height - 1), outline=red, width=thick)
+    font = ImageFont.load_default(size=max(8, min(width // 16, 24)))
+    text = "unlike the training images: do not rely on this"
+    box = draw.textbbox((thick, thick), text, font=font)
+    if box[2] <= width and box[3] <= height // 4:
+        draw.rectangle((0, 0, width - 1, int(box[3]) + 1), fill=red)
+        draw.text((thick, thick), text, fill=(255, 255, 255), font=font)
+    return np.array(picture)
 
 
 def draw_curves(metrics: Path, out: Path) -> None:
@@ -89,20 +134,20 @@ def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count:
     model.eval()
     outputs = joint_outputs(model, batch, dataset.tasks)
     contract = model.encoder.contract
-    clean = _pictures(contract.denormalise(batch["image"]))
+    clean = pictures_of(contract.denormalise(batch["image"]))
     panels: list[tuple[str, list[np.ndarray]]] = [("input", clean)]
     captions = [""] * len(chosen)
     noisy_first = sorted(outputs.items(), key=lambda item: not isinstance(dataset.tasks[item[0]], Denoising))
     for name, (result, _) in noisy_first:
         task = dataset.tasks[name]
         if isinstance(task, Denoising):
-            panels += [("noisy", _pictures(contract.denormalise(batch[f"noisy.{name}"]))), (f"{name} (result)", _pictures(result))]
+            panels += [("noisy", pictures_of(contract.denormalise(batch[f"noisy.{name}"]))), (f"{name} (result)", pictures_of(result))]
         elif isinstance(task, Segmentation):
             masks = (result.sigmoid() > 0.5).long() if not task.softmax else result.argmax(1, keepdim=True)
             truths = batch[f"target.{name}"]
             truths = truths if truths.ndim == 4 else truths[:, None]
-            panels.append((name, [overlay(c, _flat(m)) for c, m in zip(clean, masks, strict=True)]))
-            panels.append((f"{name} (truth)", [overlay(c, _flat(t)) for c, t in zip(clean, truths, strict=True)]))
+            panels.append((name, [overlay(c, flat_mask(m)) for c, m in zip(clean, masks, strict=True)]))
+            panels.append((f"{name} (truth)", [overlay(c, flat_mask(t)) for c, t in zip(clean, truths, strict=True)]))
         else:
             classes = task.classes  # type: ignore[attr-defined]  # a Classification
             for i, logits in enumerate(result.cpu()):
@@ -126,13 +171,14 @@ def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count:
     figure.savefig(out, dpi=110)
 
 
-def _pictures(x_BCHW: torch.Tensor) -> list[np.ndarray]:
+def pictures_of(x_BCHW: torch.Tensor) -> list[np.ndarray]:
+    """Return each image of a batch in 0-1 as an array [H, W], or [H, W, 3] where it has three channels; clipped."""
     arrays = x_BCHW.float().clamp(0, 1).cpu().numpy()
     return [a[0] if a.shape[0] != 3 else np.moveaxis(a, 0, 2) for a in arrays]
 
 
-def _flat(mask_KHW: torch.Tensor) -> np.ndarray:
-    """One picture of a mask: the class index, or of several overlapping classes the highest number present; ignored = 0."""
+def flat_mask(mask_KHW: torch.Tensor) -> np.ndarray:
+    """Return one picture of a mask: the class index, or of several overlapping classes the highest number present; ignored = 0."""
     mask = mask_KHW.cpu().numpy().astype(int)
     mask = np.where(mask == 255, 0, mask)
     if len(mask) == 1:

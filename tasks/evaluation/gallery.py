@@ -1,9 +1,8 @@
-"""The failure gallery: the worst rows of each head as pictures, and beside them some drawn at random, so that nobody takes the worst for all."""
+"""The failure gallery: the worst rows of each head as pictures, and some drawn at random, so that nobody takes the worst for all."""
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def draw_gallery(
 
 # ---- which rows ----------------------------------------------------------------------------------------------------
 def choose_cases(task: Mapping[str, Any], worst: int, random: int) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the worst records, the worst first, and some of the others by a hash of their row.
+    """Return the worst records, the worst first, and some of the others at random, always the same.
 
     Classification: wrong rows by their loss, so that what was wrong and sure comes first; dense heads: the lowest score. Rows without
     a score are never among the worst.
@@ -94,8 +93,9 @@ def choose_cases(task: Mapping[str, Any], worst: int, random: int) -> dict[str, 
     else:
         bad = sorted((r for r in records if _known(r["score"])), key=lambda r: (r["score"], r["row"]))
     taken = {record["row"] for record in bad[:worst]}
-    others = sorted((r for r in records if r["row"] not in taken), key=lambda r: zlib.crc32(f"case {r['row']}".encode()))
-    return {"worst": bad[:worst], "random": others[:random]}
+    others = [record for record in records if record["row"] not in taken]
+    drawn = np.random.default_rng(0).permutation(len(others))[:random]
+    return {"worst": bad[:worst], "random": [others[k] for k in drawn]}
 
 
 def _known(value: float | None) -> bool:
@@ -106,8 +106,10 @@ def _worst_note(task: Mapping[str, Any], shown: int) -> str:
     records = task["records"]
     if task["kind"] == "classification":
         wrong = sum(r["correct"] is False for r in records)
-        return f"{wrong:,} of {len(records):,} rows are wrong at the threshold in use; the {shown} with the largest loss." if wrong else (
-            f"None of {len(records):,} rows is wrong at the threshold in use."
+        return (
+            f"{wrong:,} of {len(records):,} rows are wrong at the threshold in use; the {shown} with the largest loss."
+            if wrong
+            else (f"None of {len(records):,} rows is wrong at the threshold in use.")
         )
     undefined = sum(not _known(r["score"]) for r in records)
     what = "mean Dice" if task["kind"] == "segmentation" else "gain in PSNR"
@@ -133,7 +135,8 @@ def caption(task: Mapping[str, Any], record: Mapping[str, Any], *, ids: bool) ->
 
 def _outcome(task: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     if task["kind"] == "denoising":
-        return f"PSNR {number(record['psnr_noisy'], 2)} dB noisy, {number(record['psnr'], 2)} dB denoised, gain {number(record['score'], 2)} dB"
+        noisy, clean, gain = (number(record[key], 2) for key in ("psnr_noisy", "psnr", "score"))
+        return f"PSNR {noisy} dB noisy, {clean} dB denoised, gain {gain} dB"
     if task["kind"] == "segmentation":
         parts = []
         for name, dice in record["dice"].items():
@@ -177,10 +180,10 @@ def _draw(model: MultiTaskModel, dataset: JointDataset, name: str, indices: Sequ
     drawn = []
     for image, true, said in zip(clean, truth, predicted, strict=True):
         large = _bytes(_enlarged(image))
-        marked = outlines(large, _repeated(flat_mask(true), large.shape), TRUTH)
         ignored = (true == task.ignore_index).all(0).cpu().numpy()
-        said_HW = np.where(ignored, 0, flat_mask(said))
-        drawn.append(_beside([large, outlines(marked, _repeated(said_HW, large.shape), PREDICTED, dashed=True)]))
+        masks = [_repeated(np.where(ignored, 0, flat_mask(mask)), large.shape) for mask in (true, said)]
+        marked = outlines(large, masks[0], TRUTH, width=2)
+        drawn.append(_beside([large, outlines(marked, masks[1], PREDICTED, dashed=True, width=2)]))
     return drawn
 
 

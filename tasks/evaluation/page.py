@@ -15,6 +15,9 @@ from umsrep.tasks.evaluation.page_text import Grid, estimate, grid
 from umsrep.tasks.web_page import render_page
 
 _MOST_PICTURE = 8_000_000
+_PER_CLASS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
+_PER_CLASS += ("dice", "iou", "hd95", "hd95_mm", "surface_dice", "surface_dice_mm")
+"""Metrics that the table of classes shows; review.json has all."""
 
 
 def render(found: Mapping[str, Any], folder: Path | None = None) -> str:
@@ -58,8 +61,8 @@ def _main(found: Mapping[str, Any]) -> Grid:
     rows = []
     for name, task in found["tasks"].items():
         chosen = [task["main"], *(key for key in beside.get(task["kind"], ()) if key in task["metrics"])]
-        for key, line in zip(chosen, text.metric_rows({k: task["metrics"][k] for k in chosen}, task["lower_is_better"]), strict=True):
-            rows.append([f"{name}: {line[0]}", *line[1:]] if key == task["main"] else [line[0], *line[1:]])
+        for line in text.metric_rows({key: task["metrics"][key] for key in chosen}, task["lower_is_better"]):
+            rows.append([f"{name}: {line[0]}", *line[1:]])
     level = f"{100 * found['settings']['interval_level']:g} %"
     return grid(f"Main results with {level} intervals", text.METRIC_HEADER, rows)
 
@@ -85,10 +88,11 @@ def _section(name: str, task: Mapping[str, Any], found: Mapping[str, Any], folde
         "prevalence": _prevalence(task) if kind == "classification" else None,
         "values": _predictive_values(task) if kind == "classification" and task["predictive_values"] else None,
         "calibration": _calibration(task) if calibration else None,
-        "temperature": _temperature(task.get("temperature")),
+        "temperature": _temperature(task.get("temperature"), "pixels" if kind == "segmentation" else "rows"),
         "reliability": figures.reliability(calibration) if calibration else None,
         "bins": _bins(calibration) if calibration else None,
         "conformal": _conformal(task),
+        "decision_text": figures.DECISION_TEXT,
         "decisions": [figures.decision(label, curve) for label, curve in (task.get("decision_curve") or {}).items()][:6],
         "subgroups": [text.subgroup_grid(table, task) for table in subgroups],
         "missing": [
@@ -102,70 +106,81 @@ def _section(name: str, task: Mapping[str, Any], found: Mapping[str, Any], folde
 
 
 def _per_class(task: Mapping[str, Any]) -> Grid:
-    names = list(dict.fromkeys(key for metrics in task["per_class"].values() for key in metrics))
+    found = list(dict.fromkeys(key for metrics in task["per_class"].values() for key in metrics))
+    names = [key for key in _PER_CLASS if key in found] or found
     rows = [[label, *(estimate(metrics.get(key), text.digits(key)) for key in names)] for label, metrics in task["per_class"].items()]
     title = "Each class against the rest" if task["kind"] == "classification" and not task["multi_label"] else "Each class"
     return grid(title, ("class", *map(text.label, names)), rows)
 
 
 def _prevalence(task: Mapping[str, Any]) -> Grid:
+    """Return a row a class and a column a site, or the other way round where there are more sites."""
     found = task["prevalence"]
+    places = [("all", task["n"], task["patients"], {}, found["overall"])]
+    places += [(f"site {text.group_name(s['site'])}", s["n"], s["patients"], s["counts"], s["prevalence"]) for s in found["by_site"]]
     names = list(found["overall"])
-    rows = [["all", text.count(task["n"]), text.count(task["patients"]), "", *(_share(found["overall"].get(name)) for name in names)]]
-    for one in found["by_site"]:
-        counts = ", ".join(f"{name} {n}" for name, n in one["counts"].items())
-        site = f"site {text.group_name(one['site'])}"
-        rows.append([site, text.count(one["n"]), text.count(one["patients"]), counts, *(_share(one["prevalence"].get(n)) for n in names)])
-    return grid(f"Prevalence. What a label means here: {found['definition']}", ("rows of", "rows", "patients", "counts", *names), rows)
+    caption = f"Prevalence. What a label means here: {found['definition']}"
+    heads = [f"{place}: {text.count(n)} rows, {text.count(patients)} patients" for place, n, patients, _, _ in places]
+    columns = [
+        [(f"{text.count(counts[name])}: " if name in counts else "") + _share(shares.get(name)) for name in names]
+        for _, _, _, counts, shares in places
+    ]
+    if len(places) > len(names):
+        return grid(caption, ("rows of", *names), [[head, *column] for head, column in zip(heads, columns, strict=True)])
+    return grid(caption, ("class", *heads), [[name, *(column[k] for column in columns)] for k, name in enumerate(names)])
 
 
 def _share(one: Mapping[str, Any] | None) -> str:
     if one is None or one["value"] is None:
         return text.NONE
-    ends = "" if one["low"] is None else f" ({text.percent(one['low'])} to {text.percent(one['high'])})"
+    ends = "" if one["low"] is None else f" ({text.number(100 * one['low'], 1)} to {text.number(100 * one['high'], 1)})"
     return text.percent(one["value"]) + ends
 
 
-def _predictive_values(task: Mapping[str, Any]) -> Grid:
-    rows = [
-        [
-            one["class"],
-            text.percent(one["prevalence"]) + (" (these rows)" if one["observed"] else " (assumed)"),
-            text.number(one["sensitivity"]),
-            text.number(one["specificity"]),
-            estimate(one["ppv"]),
-            estimate(one["npv"]),
+def _predictive_values(task: Mapping[str, Any]) -> list[Grid]:
+    """Return the values at the prevalence of these rows and at those that are assumed."""
+    found = []
+    for observed, caption in ((True, "at the prevalence of these rows"), (False, "at prevalences that are assumed, by Bayes' rule")):
+        rows = [
+            [
+                one["class"],
+                text.percent(one["prevalence"]),
+                text.number(one["sensitivity"]),
+                text.number(one["specificity"]),
+                estimate(one["ppv"]),
+                estimate(one["npv"]),
+            ]
+            for one in task["predictive_values"]
+            if bool(one["observed"]) == observed
         ]
-        for one in task["predictive_values"]
-    ]
-    header = ("class", "prevalence", "sensitivity", "specificity", "positive predictive value", "negative predictive value")
-    return grid("What a positive and a negative answer are worth at the threshold in use, by prevalence", header, rows)
+        header = ("class", "prevalence", "sensitivity", "specificity", "positive predictive value", "negative predictive value")
+        found.append(grid(f"What a positive and a negative answer are worth, {caption}", header, rows))
+    return found
 
 
 def _calibration(task: Mapping[str, Any]) -> Grid:
     found = task["calibration"]
-    after = found.get("after")
-    names = ("ece", "ece_adaptive", "ece_classwise", "mce", "brier", "nll")
-    rows = [
-        [text.label(key), estimate(found["before"].get(key), note=True), estimate(after.get(key), note=True) if after else ""]
-        for key in names
-    ]
+    sides = [side for side in (found["before"], found.get("after")) if side]
+    rows = []
+    for key in ("ece", "ece_adaptive", "ece_classwise", "mce", "brier", "nll"):
+        if any(side.get(key) for side in sides):
+            rows.append([text.label(key), *(estimate(side.get(key), note=True) for side in sides)])
     for part in ("reliability", "resolution", "uncertainty", "within_bins"):
-        values = [side and (side.get("brier_parts") or {}).get(part) for side in (found["before"], after)]
-        rows.append([f"Brier score, part: {part.replace('_', ' ')}", *(text.number(v) if v is not None else "" for v in values)])
+        values = [(side.get("brier_parts") or {}).get(part) for side in sides]
+        if any(value is not None for value in values):
+            rows.append([f"Brier score, part: {part.replace('_', ' ')}", *map(text.number, values)])
     of = "Calibration of the pixels" if task["kind"] == "segmentation" else "Calibration"
-    definition = found["definition"]
-    return grid(f"{of}: {definition['bins']} bins, {definition['variant']}", ("measure", "as it is", "after temperature scaling"), rows)
+    return grid(f"{of}: {found['definition']['variant']}", ("measure", "as it is", "after temperature scaling")[: 1 + len(sides)], rows)
 
 
-def _temperature(found: Mapping[str, Any] | None) -> str:
+def _temperature(found: Mapping[str, Any] | None, unit: str) -> str:
     if not found:
         return "No temperature was fitted."
     if found["value"] is None:
         return f"No temperature: {found.get('note') or 'it could not be fitted'}."
     way = "softer" if found["value"] > 1 else "sharper"
     line = (
-        f"Temperature {text.number(found['value'])} (probabilities become {way}), fitted on {text.count(found['n'])} rows of "
+        f"Temperature {text.number(found['value'])} (probabilities become {way}), fitted on {text.count(found['n'])} {unit} of "
         f"{text.count(found['patients'])} patients of split {found['split']}: negative log likelihood there "
         f"{text.number(found['nll_before'])} before, {text.number(found['nll_after'])} after."
     )

@@ -34,8 +34,8 @@ def limits(found: Mapping[str, Any]) -> list[str]:
         lines.append("All rows are of one site: whether it holds elsewhere was not tested here.")
     if data["rows_without_patient"]:
         lines.append(
-            f"{data['rows_without_patient']:,} of {data['n']:,} rows name no patient; each counts as a patient of its own, so the intervals "
-            "are too narrow where several are of one patient."
+            f"{data['rows_without_patient']:,} of {data['n']:,} rows name no patient; each counts as a patient of its own, so the "
+            "intervals are too narrow where several are of one patient."
         )
     if data["patients"] < FEW_PATIENTS:
         lines.append(f"Only {data['patients']:,} patients: read the intervals, not the values.")
@@ -104,8 +104,9 @@ def methods(found: Mapping[str, Any]) -> list[str]:
             "AUROC against another model: DeLong's test for correlated curves; all else: paired bootstrap over patients; Holm's p."
         )
         lines.append(
-            f"Conformal sets: split conformal with alpha {settings['alpha']:g}, the ceil((n + 1)(1 - alpha))-th smallest score of the calibration "
-            "rows; mondrian: one quantile a class. The promise holds on average over rows like the calibration rows, not for each group."
+            f"Conformal sets: split conformal with alpha {settings['alpha']:g}, the ceil((n + 1)(1 - alpha))-th smallest score of the "
+            "calibration rows; mondrian: one quantile a class. The promise holds on average over rows "
+            "like the calibration rows, not for each group."
         )
     if "segmentation" in kinds:
         mm = f", {settings['tolerance_mm']:g} mm" if settings.get("tolerance_mm") is not None else ""

@@ -13,6 +13,13 @@ from umsrep.tasks.evaluation.charts import SERIES, Chart, legend, style_of
 from umsrep.tasks.evaluation.page_text import digits, label, number
 
 _BINS = 20
+_FEW = 2
+"""Of so many curves the numbers are said under the picture too; of more they stand in the tables only."""
+DECISION_TEXT = (
+    "Decision curve: the net benefit of acting where the probability is at or above a threshold (thin lines: its interval), against acting "
+    "on all and on none. A threshold says how many needless actions one missed case is worth; which range makes sense is "
+    "for clinicians to say."
+)
 _TENTHS = [0, 0.2, 0.4, 0.6, 0.8, 1]
 
 
@@ -45,7 +52,8 @@ def roc(task: Mapping[str, Any]) -> Picture:
             sensitivity, specificity = points[name]
             chart.dots([(1 - specificity, sensitivity)], style=style_of(k), radius=5)
             spoken.append(f"{name}: sensitivity {number(sensitivity)}, specificity {number(specificity)}")
-    text = (f"Dot: the threshold in use ({'; '.join(spoken)}). " if spoken else "") + "Dashed: chance." + more
+    said = f" ({'; '.join(spoken)})" if len(names) <= _FEW else ""
+    text = (f"Dot: the threshold in use{said}. " if spoken else "") + "Dashed: chance." + more
     return Picture("ROC", chart.svg(f"ROC curve. {text}"), _names(names), text)
 
 
@@ -74,7 +82,8 @@ def precision_recall(task: Mapping[str, Any]) -> Picture:
         if rate is not None:
             chart.line([(0, rate), (1, rate)], style="chance")
             spoken.append(f"{name} {number(rate)}")
-    text = f"Dashed: the base rate, the precision of chance ({', '.join(spoken)}).{more}" if spoken else more.strip()
+    said = f" ({', '.join(spoken)})" if len(names) <= _FEW else ""
+    text = f"Dashed: the base rate, the precision of chance{said}.{more}" if spoken else more.strip()
     return Picture("Precision and recall", chart.svg(f"Precision over recall. {text}"), _names(names), text)
 
 
@@ -93,11 +102,16 @@ def reliability(calibration: Mapping[str, Any]) -> Picture:
         bins = calibration[key]["reliability"]
         chart.whiskers([(one["confidence"], one["accuracy_low"], one["accuracy_high"]) for one in bins], style=f"{style} thin")
         chart.line([(one["confidence"], one["accuracy"]) for one in bins if one["n"]], style=style)
-        chart.dots([(one["confidence"], one["accuracy"]) for one in bins], style=style, radius=3.5)
+        for one in bins:
+            faint = " faint" if one["accuracy_low"] is None else ""
+            chart.dots([(one["confidence"], one["accuracy"])], style=f"{style}{faint}", radius=3.5)
         names.append({"before": "as it is", "after": "after temperature scaling"}[key])
         styles.append(style)
         spoken.append(f"{names[-1]}: calibration error {number(calibration[key]['ece']['value'])}")
-    text = "Dashed: perfect. Bars: share of the rows in each bin. Above the line: too cautious; below: too sure."
+    text = (
+        "Dashed: perfect; above it too cautious, below too sure. Grey bars: share of the rows in each bin; faint dots: bins of too "
+        "few rows for an interval."
+    )
     return Picture("Reliability", chart.svg(f"Reliability diagram. {'; '.join(spoken)}. {text}"), legend(names, styles), text)
 
 
@@ -113,12 +127,8 @@ def decision(name: str, curve: Mapping[str, Any]) -> Picture:
     chart.line(zip(thresholds, curve["treat_none"], strict=True), style="chance")
     for column, style in (("low", "s0 thin"), ("high", "s0 thin"), ("net_benefit", "s0")):
         chart.line(_inside(thresholds, curve[column], bottom), style=style)
-    text = (
-        "Net benefit of acting where the probability is at or above a threshold (thin: its interval). A threshold says how many "
-        "needless actions one missed case is worth; which range makes sense is for clinicians to say."
-    )
     names, styles = ["the model", "act on all", "act on none"], ["s0", "s1", "chance"]
-    return Picture(f"Decision curve: {name}", chart.svg(f"Decision curve of {name}. {text}"), legend(names, styles), text)
+    return Picture(name, chart.svg(f"Decision curve of {name}. {DECISION_TEXT}"), legend(names, styles), "")
 
 
 def _inside(xs: Sequence[float], ys: Sequence[float | None], floor: float) -> list[tuple[float, float | None]]:

@@ -28,6 +28,8 @@ _LABELS = {
 }
 """Metrics of reviews that model cards do not know: how people call them, and their digits."""
 Cell = str | Markup
+_FEW = 3
+"""Of more classes than these a cell would be a list."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,10 @@ def digits(name: str) -> int:
 
 def number(value: float | None, places: int = 3) -> str:
     """Write a number; a dash where there is none."""
-    return NONE if value is None else f"{value:.{places}f}".replace("-", "−")
+    if value is None:
+        return NONE
+    written = f"{value:.{places}f}"
+    return (written.removeprefix("-") if float(written) == 0 else written).replace("-", "−")
 
 
 def count(value: int | None) -> str:
@@ -141,12 +146,13 @@ def subgroup_grid(table: Mapping[str, Any], task: Mapping[str, Any]) -> Grid:
         ["all", count(task["n"]), count(task["patients"]), "", estimate(whole, places), bar(whole, span, whole["value"]), ""]
     ]
     for group, one in zip(table["groups"], shown, strict=True):
+        counts = group.get("counts") or {}
         rows.append(
             [
                 group_name(group["value"]),
                 count(group["n"]),
                 count(group["patients"]),
-                ", ".join(f"{name} {n}" for name, n in (group.get("counts") or {}).items()),
+                ", ".join(f"{name} {n}" for name, n in counts.items()) if len(counts) <= _FEW else "",
                 estimate(one, places) + (f" ({one['note']})" if one.get("note") and one["value"] is None else ""),
                 bar(one, span, whole["value"]),
                 "too few rows" if group["small"] else estimate(group["gap"].get(main), places),
@@ -199,6 +205,9 @@ def quantile_text(method: Mapping[str, Any]) -> str:
     """Say the quantile of a conformal method, and on how many rows it stands."""
 
     def each(value: Any, write: Any) -> str:
+        if isinstance(value, Mapping) and len(value) > _FEW:
+            known = [v for v in value.values() if v is not None]
+            return f"{write(min(known))} to {write(max(known))} by class" if known else NONE
         return ", ".join(f"{name} {write(v)}" for name, v in value.items()) if isinstance(value, Mapping) else write(value)
 
     text = f"quantile {each(method['quantile'], number)} from {each(method['calibration_n'], count)} calibration rows"
