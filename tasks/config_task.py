@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from umsrep.errors import InputError, nearest
@@ -86,5 +87,7 @@ def check_task(name: str, task: TaskConfig) -> None:
             raise InputError(f"config: tasks.{name}.{field.name}: no key of kind {task.kind}{nearest(field.name, allowed)}")
     if task.kind != "denoising" and not task.classes:
         raise InputError(f"config: tasks.{name} needs classes")
+    if task.spectral_decoupling is not None and not 0 <= task.spectral_decoupling < math.inf:
+        raise InputError(f"config: tasks.{name}.spectral_decoupling must be 0 or more and finite, not {task.spectral_decoupling}")
     if not task.factor > 0:
         raise InputError(f"config: tasks.{name}.weight must be above 0, not {task.weight}")

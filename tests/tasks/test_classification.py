@@ -305,3 +305,37 @@ def test_wrong_shapes_and_threshold_counts_are_refused() -> None:
         task.loss(torch.zeros(3, 2), torch.zeros(3))
     with pytest.raises(InputError, match="needs 1"):
         task.summarise({"probabilities": np.full((2, 2), 0.5), "target": np.array([0, 1])}, thresholds=[0.5, 0.5])
+
+
+# ---- spectral decoupling -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("options", [{}, {"class_weights": [1.0, 3.0, 0.5]}, {"label_smoothing": 0.2}])
+def test_spectral_decoupling_adds_lambda_times_the_logits_to_the_gradient(options: dict[str, Any]) -> None:
+    source = torch.Generator().manual_seed(0)
+    logits, target = 4 * torch.randn(6, 3, generator=source), torch.randint(0, 3, (6,), generator=source)
+    gradients, losses = [], []
+    for penalty in (0.0, 0.3):
+        leaf = logits.clone().requires_grad_()
+        loss = Classification(["a", "b", "c"], spectral_decoupling=penalty, **options).loss(leaf, target)
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        gradients.append(leaf.grad)
+        losses.append(loss.detach())
+    assert torch.allclose(gradients[1] - gradients[0], 0.3 * logits, atol=1e-5)
+    assert torch.allclose(losses[1] - losses[0], 0.15 * logits.square().sum(1), atol=1e-5)
+
+
+def test_spectral_decoupling_of_labels_counts_only_annotated_ones() -> None:
+    logits = torch.tensor([[3.0, -2.0, 5.0], [1.0, 1.0, 1.0]], requires_grad=True)
+    target = torch.tensor([[1.0, 0.0, NAN], [NAN, NAN, NAN]])
+    with_, without = (Classification(["a", "b", "c"], multi_label=True, spectral_decoupling=p) for p in (0.2, 0.0))
+    difference = with_.loss(logits, target) - without.loss(logits, target)
+    assert difference.tolist() == pytest.approx([0.1 * (9 + 4) / 2, 0])
+    difference.sum().backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [pytest.approx([0.3, -0.2, 0]), [0, 0, 0]]
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_impossible_spectral_decoupling_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match="spectral_decoupling"):
+        Classification(["a", "b"], spectral_decoupling=value)

@@ -60,6 +60,8 @@ def values(tmp_path: Path) -> dict[str, Any]:
         ("timeout_minutes", 0, "timeout_minutes must be above 0"),
         ("prefetch", 0, "prefetch must be 1 or more"),
         ("augment_on_device", "gpu", "augment_on_device"),
+        ("augment.policy", "stong", "augment.policy"),
+        ("tasks.disc.spectral_decoupling", -1, "spectral_decoupling"),
         ("data.0.fraction", 0, "fraction must be above 0"),
         ("data.0.targets", ["a"], "data.0.targets must be a mapping"),
         ("data.0.tasks", ["disk"], "names task 'disk'; did you mean 'disc'"),
@@ -109,3 +111,10 @@ def test_the_compiler_and_gradient_checkpointing_exclude_each_other(values: dict
     config_from_dict(values | {"compile": True})
     with pytest.raises(InputError, match="compile and gradient_checkpointing exclude each other"):
         config_from_dict(values | {"compile": True, "gradient_checkpointing": True})
+
+
+def test_policies_other_than_default_are_refused_on_the_device(values: dict[str, Any]) -> None:
+    values |= {"augment": {"policy": "strong"}, "augment_on_device": True}
+    with pytest.raises(InputError, match=r"augment_on_device: true is for augment\.policy default; strong runs in the loader"):
+        config_from_dict(values)
+    assert config_from_dict(values | {"augment_on_device": "auto"}).augment.policy == "strong"

@@ -338,3 +338,19 @@ def test_check_mask_of_the_other_modes() -> None:
         check_mask(np.array([[0.5, np.nan]]), BINARY)
     with pytest.raises(InputError, match="and 242 more"):
         check_mask(np.arange(256, dtype=np.uint8), ("a", "b", "c", "d", "e"))
+
+
+# ---- spectral decoupling -------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", ["binary", "softmax", "multi"])
+def test_spectral_decoupling_adds_lambda_times_the_logits_of_annotated_pixels(mode: str) -> None:
+    gradients = []
+    for penalty in (0.0, 0.3):
+        task, logits, target = make(mode, spectral_decoupling=penalty)
+        leaf = logits.clone().requires_grad_()
+        task.loss(leaf, target).sum().backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        gradients.append(leaf.grad)
+    valid = (target != 255) if target.ndim == 4 else (target != 255)[:, None].expand_as(logits)
+    pixels = valid.flatten(1).sum(1).clamp(min=1)[:, None, None, None] / logits.shape[1]
+    assert torch.allclose(gradients[1] - gradients[0], torch.where(valid, 0.3 * logits / pixels, 0.0), atol=1e-6)
+    assert float((gradients[1] - gradients[0])[1].abs().max()) == 0, "a row without annotated pixels"

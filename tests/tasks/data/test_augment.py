@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from umsrep.errors import InputError
+from umsrep.tasks.augment import StrongAugment
 from umsrep.tasks.data.augment import Augment
 from umsrep.zoo import InputContract
 
@@ -336,3 +337,70 @@ def test_intensity_stays_in_range_and_reaches_its_limits() -> None:
 def test_impossible_values_are_refused(key: str, value: float) -> None:
     with pytest.raises(InputError, match=f"augment.{key} must be from 0 to"):
         only(**{key: value})
+
+
+POLICIES = ["strong", "randaugment", "trivialaugment"]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_policy_follows_the_same_geometry_and_comes_from_the_one_generator(policy: Any) -> None:
+    image, mask = disc()
+    different, moved = 0, 0
+    for seed in range(40):
+        made, masks = Augment(policy=policy)(image, {"m": mask}, generator(seed))
+        again, again_masks = Augment(policy=policy)(image, {"m": mask}, generator(seed))
+        _, mild_masks = Augment()(image, {"m": mask}, generator(seed))
+        assert torch.equal(made, again)
+        assert torch.equal(masks["m"], again_masks["m"])
+        assert 0 <= float(made.min()) <= float(made.max()) <= 1
+        different += not torch.equal(made, Augment()(image, {"m": mask}, generator(seed))[0])
+        moved += not torch.equal(masks["m"], mild_masks["m"])
+    assert different == 40, "the mild changes of grey are left out"
+    assert moved == 0 if policy == "strong" else 5 < moved < 38
+
+
+def test_strong_is_the_geometry_and_then_strong_augment() -> None:
+    image, mask = disc()
+    still = only(policy="strong")  # type: ignore[arg-type]
+    for seed in range(10):
+        drawn = generator(seed)
+        Augment.draw(drawn)
+        made, masks = still(image, {"m": mask}, generator(seed))
+        assert torch.equal(made, StrongAugment()(image, generator=drawn))
+        assert torch.equal(masks["m"], mask)
+
+
+def test_the_target_of_a_denoiser_gets_no_noise_from_the_policy() -> None:
+    image, _ = disc()
+    still = only(policy="strong")  # type: ignore[arg-type]
+    noisy = set()
+    for seed in range(120):
+        drawn = generator(seed)
+        Augment.draw(drawn)
+        names = [name for name, _ in StrongAugment.draw(drawn)]
+        one, other = (still(image, {}, generator(seed), is_target=target)[0] for target in (False, True))
+        assert torch.equal(one, other) or "noise" in names
+        if names[-1] == "noise":
+            noisy.add(not torch.equal(one, other))
+    assert noisy == {True}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"policy": "stong"}, "no policy 'stong'; did you mean 'strong'"),
+        ({"policy": "strong", "magnitude": 9}, "augment.magnitude belongs to policy randaugment, not to strong"),
+        ({"policy": "randaugment", "magnitude": 31}, "augment.magnitude must be from 0 to 30"),
+        ({"policy": "randaugment", "operations": 0}, "augment.operations must be from 1 to 14"),
+    ],
+)
+def test_wrong_policies_are_told(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Augment(**values)
+
+
+def test_operations_and_magnitude_reach_randaugment() -> None:
+    image, _ = disc()
+    weak, strong = (only(policy="randaugment", operations=4, magnitude=m) for m in (0, 30))  # type: ignore[arg-type]
+    changes = [[float((a(image, {}, generator(s))[0] - image).abs().mean()) for s in range(20)] for a in (weak, strong)]
+    assert sum(changes[0]) < sum(changes[1])

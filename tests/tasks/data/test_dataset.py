@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tests.tasks.runs import put, rewrite, without
 from tests.tiny import WITHOUT_LABEL, WITHOUT_MASK, write_tiny_data
 from umsrep.errors import InputError
+from umsrep.tasks.augment import StrongAugment
 from umsrep.tasks.classification import Classification
 from umsrep.tasks.data.augment import Augment
 from umsrep.tasks.data.dataset import JointDataset, Source, Target, collate, image_size, read_mask
@@ -106,6 +107,24 @@ def test_noise_is_added_to_the_augmented_image(tiny_data: Path) -> None:
     one = item(dataset(tiny_data, {"denoising": Denoising(level=0.5)}, augment=Augment()), 1)
     assert float((one["noisy.denoising"] - one["image"]).abs().max()) < 0.03
     torch.testing.assert_close(one["target.denoising"] * 2 - 1, one["image"])
+
+
+def test_noise_is_added_to_what_the_policy_made_and_the_target_holds_none(tiny_data: Path) -> None:
+    tasks: dict[str, Task] = {"denoising": Denoising(level=25), "disc": DISC}
+    both, other = (dataset(tiny_data, some, augment=Augment(policy="strong")) for some in (tasks, {"disc": DISC}))
+    with_noise = 0
+    for index in range(16):
+        one, alone = item(both, index), item(other, index)
+        clean = one["target.denoising"]
+        assert torch.allclose(both.contract.denormalise(one["image"]), clean, atol=1e-6), "the augmented image"
+        assert float((both.contract.denormalise(one["noisy.denoising"]) - clean).std()) == pytest.approx(25 / 255, rel=0.15)
+        drawn = both.generator(index)
+        Augment.draw(drawn)
+        if "noise" in [name for name, _ in StrongAugment.draw(drawn)]:
+            with_noise += 1
+        else:
+            assert torch.equal(one["image"], alone["image"])
+    assert 0 < with_noise < 16
 
 
 def test_collate_keeps_only_annotated_rows(tiny_data: Path) -> None:

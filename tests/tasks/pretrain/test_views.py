@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -34,6 +36,19 @@ def test_noisy_twin(image: Tensor) -> None:
     assert torch.allclose(views["clean"], CONTRACT.fit(image))
     noise = CONTRACT.denormalise(views["image"]) - views["clean"]
     assert float(noise.std()) == pytest.approx(25 / 255, rel=0.1)
+
+
+@pytest.mark.parametrize("policy", ["strong", "randaugment", "trivialaugment"])
+def test_every_policy_serves_every_view(image: Tensor, policy: Any) -> None:
+    augment = Augment(policy=policy)
+    for seed in range(12):
+        views = Noisy(CONTRACT, augment, Denoising(level=25.0))(image, generator(seed))
+        noise = CONTRACT.denormalise(views["image"]) - views["clean"]
+        assert float(noise.std()) == pytest.approx(25 / 255, rel=0.15), "noise comes after the policy and is not in the target"
+        assert 0 <= float(views["clean"].min()) <= float(views["clean"].max()) <= 1
+        Masked(CONTRACT, augment, 8, 0.6)(image, generator(seed))
+        crops = Crops(CONTRACT, augment, ((16, 16), (16, 16)), ((0.5, 1.0), (0.5, 1.0)))(image, generator(seed))
+        assert not torch.equal(crops["view0"], crops["view1"])
 
 
 @pytest.mark.parametrize(("ratio", "count"), [(0.6, 10), (0.01, 1), (0.99, 15)])
