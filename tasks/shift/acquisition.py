@@ -13,7 +13,7 @@ SHIFTS_OF_ACQUISITION: tuple[Shift, ...] = (
     # chest radiography
     Shift("exposure-under", _FAMILY, _CXR, "exposure, times", (0.8, 0.65, 0.5, 0.4, 0.3), radiography.exposure, _PHYSICS),
     Shift("exposure-over", _FAMILY, _CXR, "exposure, times", (1.25, 1.5, 2.0, 2.5, 3.3), radiography.exposure, _PHYSICS),
-    Shift("dose", _FAMILY, _CXR, "photons in the open beam for a pixel at 224 px", (4000, 2000, 1000, 500, 250), radiography.dose, _PHYSICS),
+    Shift("dose", _FAMILY, _CXR, "photons for a pixel at 224 px, open beam", (4000, 2000, 1000, 500, 250), radiography.dose, _PHYSICS),
     Shift("scatter", _FAMILY, _CXR, "added scatter over primary", (0.25, 0.5, 1.0, 1.5, 2.0), radiography.scatter, _PHYSICS),
     Shift("grid-lines", _FAMILY, _CXR, "loss of signal in a line's middle", (0.05, 0.1, 0.2, 0.3, 0.4), radiography.grid_lines, _PHYSICS),
     Shift("grid-cutoff", _FAMILY, _CXR, "loss of signal at one side", (0.2, 0.4, 0.55, 0.7, 0.8), radiography.grid_cutoff, _PHYSICS),
@@ -43,8 +43,14 @@ SHIFTS_OF_ACQUISITION: tuple[Shift, ...] = (
     Shift("probe-frequency-down", _FAMILY, _US, "frequency, times", (0.85, 0.7, 0.58, 0.46, 0.36), ultrasound.lower_frequency, _PHYSICS),
     Shift("probe-frequency-up", _FAMILY, _US, "MHz more", (0.5, 1.0, 1.5, 2.0, 3.0), ultrasound.higher_frequency, _PHYSICS),
     # spectral Doppler
-    Shift("sweep-faster", _FAMILY, _DOPPLER, "sweep speed, times", (1.15, 1.33, 1.5, 1.75, 2.0), geometry.sweep_speed, _PHYSICS, geometric=True),
-    Shift("sweep-slower", _FAMILY, _DOPPLER, "sweep speed, times", (0.9, 0.8, 0.7, 0.6, 0.5), geometry.sweep_speed, _PHYSICS, geometric=True),
+    Shift(
+        "sweep-faster", _FAMILY, _DOPPLER, "sweep speed, times",
+        (1.15, 1.33, 1.5, 1.75, 2.0), geometry.sweep_speed, _PHYSICS, geometric=True,
+    ),
+    Shift(
+        "sweep-slower", _FAMILY, _DOPPLER, "sweep speed, times",
+        (0.9, 0.8, 0.7, 0.6, 0.5), geometry.sweep_speed, _PHYSICS, geometric=True,
+    ),
     Shift("doppler-gain-up", _FAMILY, _DOPPLER, "dB of 40", (3, 6, 9, 12, 15), ultrasound.doppler_gain, _PHYSICS),
     Shift("doppler-gain-down", _FAMILY, _DOPPLER, "dB of 40", (-3, -6, -9, -12, -15), ultrasound.doppler_gain, _PHYSICS),
     Shift(

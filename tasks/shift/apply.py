@@ -62,9 +62,7 @@ def apply_shift_batch(images: Tensor, name: str, severity: int, seeds: Sequence[
 
 
 @torch.no_grad()
-def shift_batch(
-    images: Tensor, masks: Tensor | None, name: str, severity: int, seeds: Sequence[int]
-) -> tuple[Tensor, Tensor | None]:
+def shift_batch(images: Tensor, masks: Tensor | None, name: str, severity: int, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
     """Apply one shift to a batch and its masks [B, ..., H, W], if given. Errors as in `apply_shift_with_mask`."""
     shift = find_shift(name)
     _check(shift, images, masks, severity, seeds)
@@ -98,10 +96,10 @@ def _check(shift: Shift, images: Tensor, masks: Tensor | None, severity: int, se
     if images.numel():
         low, high = (float(v) for v in torch.aminmax(images))
         if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also NaN
-            raise InputError(f"images to shift must be in 0-1, not {low:.3g} to {high:.3g}; a normalised image goes through contract.denormalise")
+            raise InputError(f"images to shift must be in 0-1, not {low:.3g} to {high:.3g}; undo a normalisation first")
     if shift.colour and images.shape[1] != 3:
         raise InputError(f"shift '{shift.name}' changes colours, but the image has {images.shape[1]} channel(s), not 3")
     if masks is not None and (masks.shape[-2:] != images.shape[-2:] or len(masks) != len(images) or masks.is_floating_point()):
         raise InputError(
-            f"masks must be whole numbers [B, ..., H, W] of the images' size {list(images.shape[-2:])}, not {masks.dtype} {list(masks.shape)}"
+            f"masks must be whole numbers [B, ..., H, W], H x W {list(images.shape[-2:])}, not {masks.dtype} {list(masks.shape)}"
         )

@@ -34,7 +34,7 @@ def _cosines(size: int) -> Tensor:
     return torch.from_numpy(matrix)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=32)
 def _gaussian_matrix(size: int, sigma: float) -> Tensor:
     """[size, size] float32 that filters a line by exp(-2 pi^2 sigma^2 f^2), mirrored at its ends."""
     cosines = _cosines(size)
@@ -56,7 +56,7 @@ def blur(image: Tensor, sigma: float, draws: Draws) -> Tensor:
     return gaussian_blur(image, length(sigma, image))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _disc_transfer(height: int, width: int, radius: float, sigma: float) -> Tensor:
     """Transfer function [H, W] on the frequencies of the DCT: a disc, 2 J1(2 pi r f) / (2 pi r f), times that of a Gaussian."""
     from scipy.special import j1
@@ -112,7 +112,7 @@ def _line(down: Tensor, across: Tensor, weight: Tensor, margin: int) -> Tensor:
     return kernel.reshape(-1, side, side)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=32)
 def _zoom_matrix(size: int, zooms: tuple[float, ...]) -> Tensor:
     """[zooms, size, size]: linear interpolation of a line at its magnified positions, the ends repeated."""
     position = (np.arange(size) - (size - 1) / 2)[None] / np.asarray(zooms)[:, None] + (size - 1) / 2
@@ -127,7 +127,7 @@ def _zoom_matrix(size: int, zooms: tuple[float, ...]) -> Tensor:
 
 
 def zoom_blur(image: Tensor, magnitude: tuple[float, float], draws: Draws) -> Tensor:
-    """Mean of the image at the magnifications 1 to ``magnitude[0]`` in steps of ``magnitude[1]``, divided by their mean so as to be centred."""
+    """Mean over the magnifications from 1 up to ``magnitude[0]`` in steps of ``magnitude[1]``, all divided by their mean: centred."""
     largest, step = magnitude
     zooms = np.arange(1, largest, step)
     zooms = np.concatenate([[1.0], zooms])  # the original counts the image itself once more
@@ -139,7 +139,7 @@ def zoom_blur(image: Tensor, magnitude: tuple[float, float], draws: Draws) -> Te
     return total / len(factors)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=32)
 def _pixelate_matrix(size: int, factor: float) -> Tensor:
     """[size, size]: means over ``size * factor`` equal cells; a pixel takes those of the cells it lies in, by its share in each."""
     cells = max(1, int(size * factor))

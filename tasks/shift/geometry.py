@@ -18,9 +18,7 @@ IGNORE = 255
 def _positions(image: Tensor, rows: float, columns: float, centre: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Where in the source, from -1 to 1 over its sides, each row and column of the result comes from when magnified about a centre."""
     height, width = image.shape[-2:]
-    down, across = (
-        (2 * torch.arange(n, device=image.device, dtype=torch.float64) + 1) / n - 1 for n in (height, width)
-    )
+    down, across = ((2 * torch.arange(n, device=image.device, dtype=torch.float64) + 1) / n - 1 for n in (height, width))
     return centre[0] + (down - centre[0]) / rows, centre[1] + (across - centre[1]) / columns
 
 

@@ -55,7 +55,7 @@ def contrast(image: Tensor, factor: float, draws: Draws) -> Tensor:
 
 
 def gamma(image: Tensor, exponent: float, draws: Draws) -> Tensor:
-    """x to this power."""
+    """X to this power."""
     return image**exponent
 
 

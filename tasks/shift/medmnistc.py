@@ -136,7 +136,13 @@ MAGNITUDES: dict[str, dict[str, Five]] = {
         "pixelate": (0.30, 0.25, 0.20, 0.15, 0.10),
         "jpeg": (30, 15, 10, 7, 5),
         "speckle-noise": (0.15, 0.30, 0.40, 0.50, 0.60),
-        "defocus-blur": ((0.5, 0.6), (1, 0.6), (1.5, 0.6), (2.0, 0.6), (2.5, 0.6)),  # the edges of the package (.6 .5 .1 .5 .1) go up and down
+        "defocus-blur": (
+            (0.5, 0.6),
+            (1, 0.6),
+            (1.5, 0.6),
+            (2.0, 0.6),
+            (2.5, 0.6),
+        ),  # edges in the package: .6 .5 .1 .5 .1
         "motion-blur": ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
         "contrast-down": (0.6, 0.4, 0.3, 0.2, 0.15),
     },
@@ -189,8 +195,6 @@ def shifts() -> list[Shift]:
         for corruption, magnitudes in table.items():
             operation, meaning, colour = _KINDS[corruption]
             result.append(
-                Shift(
-                    f"{name}-{corruption}", "medmnist-c", (_MODALITY[name],), meaning, magnitudes, operation, SOURCE, colour=colour
-                )
+                Shift(f"{name}-{corruption}", "medmnist-c", (_MODALITY[name],), meaning, magnitudes, operation, SOURCE, colour=colour)
             )
     return result

@@ -41,7 +41,7 @@ def dose(image: Tensor, photons: float, draws: Draws) -> Tensor:
 
     ``photons`` is N in the open beam for a pixel of a 224 x 224 image; a smaller pixel gets fewer in proportion to its area, so that the
     noise seen at any size is that of one exposure. A real chest image has some 10^5 in such a pixel (30,174 photons per mm^2 and uGy at
-    RQA5, IEC 62220-1; 2.5 uGy; pixels of 1.6 mm), whose noise is invisible at this size: the severities are a stress test, not doses in use.
+    RQA5, IEC 62220-1; 2.5 uGy; pixels of 1.6 mm), whose noise is invisible at this size: the severities are a stress test.
     """
     per_pixel = photons * REFERENCE_SIDE**2 / (image.shape[-2] * image.shape[-1])
     counts = draws.poisson(per_pixel * _signal(image))

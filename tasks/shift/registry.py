@@ -8,9 +8,7 @@ from umsrep.errors import InputError, nearest
 from umsrep.tasks.shift import acquisition, medmnistc, strong
 from umsrep.tasks.shift.shift import FAMILIES, MODALITIES, Shift
 
-SHIFTS: dict[str, Shift] = {
-    shift.name: shift for shift in (*strong.shifts(), *medmnistc.shifts(), *acquisition.SHIFTS_OF_ACQUISITION)
-}
+SHIFTS: dict[str, Shift] = {shift.name: shift for shift in (*strong.shifts(), *medmnistc.shifts(), *acquisition.SHIFTS_OF_ACQUISITION)}
 """Every shift by name; docs/shifts.md is the table."""
 
 
