@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from umsrep.errors import InputError, nearest
-from umsrep.tasks.cli import acquire, benchmarking, choose, data, guard, models, pretraining, runs, shifting, study
+from umsrep.tasks.cli import acquire, adapting, benchmarking, choose, data, guard, models, pretraining, reviewing, runs, shifting, study
 from umsrep.tasks.cli.parser import Parser, Run
 from umsrep.tasks.cli.show import clean
 
@@ -49,7 +49,8 @@ def _dispatch(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
         raise InputError(f"unknown command '{argv[0]}'{nearest(argv[0], commands)}")
     arguments, rest = parser.parse_known_args(argv)
-    further = {"finetune": "--", "study": "--", "pretrain": "--"} | dict.fromkeys(("evaluate", "choose", "acquire"), "--targets.")
+    further: dict[str, str | tuple[str, ...]] = {"finetune": "--", "study": "--", "pretrain": "--"}
+    further |= dict.fromkeys(("choose", "acquire"), "--targets.") | {"evaluate": ("--targets.", "--calibration-targets.")}
     allowed = further.get(arguments.command)
     wrong = [word for word in rest if allowed is None or (word.startswith("--") and not word.startswith(allowed))]
     if wrong:
@@ -77,6 +78,6 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    for group in (runs, data, models, benchmarking, pretraining, study, choose, acquire, guard, shifting):
+    for group in (runs, data, models, benchmarking, pretraining, study, choose, acquire, guard, shifting, reviewing, adapting):
         group.add_commands(add)
     return parser

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from umsrep.tasks.cli import show
+from umsrep.errors import InputError
+from umsrep.tasks.cli import adapting, reviewing, shifting, show
 from umsrep.tasks.cli.parser import Add
 from umsrep.tasks.cli.targets import read_targets
 
@@ -67,6 +68,9 @@ def add_commands(add: Add) -> None:
     evaluate.add_argument("--workers", type=int, default=2)
     evaluate.add_argument("--lenient", action="store_true", help=_LENIENT)
     evaluate.add_argument("--json", nargs="?", const="-", metavar="F", help="write JSON to F, or to standard output")
+    shifting.add_options(evaluate)
+    reviewing.add_options(evaluate)
+    adapting.add_options(evaluate)
 
     predict = add("predict", _predict, "predict on images: masks, overlays, denoised images and a JSON file")
     predict.add_argument("model", help="preset, org/repo or folder")
@@ -78,6 +82,12 @@ def add_commands(add: Add) -> None:
     predict.add_argument("--batch-size", type=int, default=8)
     predict.add_argument("--frame", type=int, metavar="N", help="which image of files that hold several (frames, slices), from 0")
     predict.add_argument("--lenient", action="store_true", help=_LENIENT)
+    predict.add_argument(
+        "--guard",
+        default="warn",
+        choices=("off", "warn", "refuse"),
+        help="what to do with an image unlike the training images: warn (default), refuse (exit 2), or off: do not look",
+    )
     predict.add_argument("--json", action="store_true", help="also print the JSON")
 
 
@@ -116,12 +126,25 @@ def _finetune(arguments: argparse.Namespace) -> None:
 
 @_one_line_warnings()
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from umsrep.tasks.evaluate import evaluate
+    from umsrep.tasks.evaluation.evaluating import evaluate_with_intervals
     from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.runfolder import plain
 
+    reviewing.check_options(arguments)
+    adapting.check_options(arguments)
     model = MultiTaskModel.from_pretrained(arguments.model)
-    metrics = evaluate(
+    if arguments.review is not None:
+        reviewing.run_review(arguments, model)
+        return
+    if arguments.shifts is not None:
+        shifting.evaluate_under_shifts(arguments, model)
+        return
+    if arguments.out is not None:
+        raise InputError("umsrep evaluate: --out needs --shifts")
+    if arguments.adapt is not None:
+        adapting.evaluate_before_and_after(arguments, model)
+        return
+    metrics = evaluate_with_intervals(
         model,
         arguments.data,
         split=arguments.split,
@@ -133,6 +156,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         lenient=arguments.lenient,
+        resamples=arguments.resamples,
     )
     if arguments.tasks is None and (left_out := [name for name in model.heads if name not in metrics]):
         print(f"umsrep: not evaluated, as this data is not annotated for them: {', '.join(left_out)}", file=sys.stderr)
@@ -149,17 +173,19 @@ def _predict(arguments: argparse.Namespace) -> None:
     from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.outputs import predict_files
 
-    summary = predict_files(
-        MultiTaskModel.from_pretrained(arguments.model),
-        arguments.images,
-        arguments.out,
-        tasks=show.names(arguments.tasks),
-        batch_size=arguments.batch_size,
-        tile=arguments.tile,
-        flips=arguments.flips,
-        frame=arguments.frame,
-        lenient=arguments.lenient,
-    )
+    with show.logged("umsrep.guard"):
+        summary = predict_files(
+            MultiTaskModel.from_pretrained(arguments.model),
+            arguments.images,
+            arguments.out,
+            tasks=show.names(arguments.tasks),
+            batch_size=arguments.batch_size,
+            tile=arguments.tile,
+            flips=arguments.flips,
+            frame=arguments.frame,
+            lenient=arguments.lenient,
+            guard=arguments.guard,
+        )
     if arguments.json:
         show.print_json(summary)
     else:

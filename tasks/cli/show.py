@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,28 @@ def stdout() -> Any:
 def clean(text: str) -> str:
     """Replace what could steer a terminal, such as escape sequences, by question marks; lines and tabs stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
+class _Lines(logging.Handler):
+    """Prints what is logged as lines of ours on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        print(f"umsrep: {record.levelname.lower()}: {clean(record.getMessage())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def logged(name: str) -> Iterator[None]:
+    """Print what this logger says as lines on standard error, and nowhere else."""
+    logger, handler = logging.getLogger(name), _Lines()
+    passed_on = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = passed_on
 
 
 def names(text: str | None) -> list[str] | None:
@@ -44,17 +69,19 @@ def write(path: Path, text: str) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def print_metrics(metrics: dict[str, dict[str, float]]) -> None:
-    """Print a table of metrics for each head."""
+def print_metrics(metrics: dict[str, dict[str, Any]]) -> None:
+    """Print a table of metrics for each head, with their intervals where these stand under ``intervals``."""
     from rich.table import Table
 
-    table = Table("head", "metric", "value")
+    known = any("intervals" in values for values in metrics.values())
+    table = Table("head", "metric", "value", *(["95 % interval"] if known else []))
     for name, values in metrics.items():
-        for number, (metric, value) in enumerate(values.items()):
-            table.add_row(
-                name if number == 0 else "",
-                metric,
-                f"{value:.0f}" if metric == "n" else f"{value:.4f}",
-                end_section=number == len(values) - 1,
-            )
+        intervals = values.get("intervals", {})
+        shown = {metric: value for metric, value in values.items() if metric != "intervals"}
+        for number, (metric, value) in enumerate(shown.items()):
+            low, high = intervals.get(metric) or (None, None)
+            cells = [name if number == 0 else "", metric, f"{value:.0f}" if metric in ("n", "patients") else f"{value:.4f}"]
+            if known:
+                cells.append("" if low is None or low != low else f"{low:.4f} to {high:.4f}")
+            table.add_row(*cells, end_section=number == len(shown) - 1)
     stdout().print(table)

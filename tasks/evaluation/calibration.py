@@ -79,7 +79,8 @@ class Calibration:
     same up to the edges of bins). ``ece_adaptive``: as ``ece``, in bins of equal numbers of rows, whose edges stay as they are in
     the bootstrap draws. ``mce``: the largest error of a bin of ``ece``. All with ``bins`` bins and the l1 norm.
 
-    The Brier score is mean (p - y)^2 for binary and for each label, and the sum of that over classes for more (Brier 1950; 0 to 2). NLL in nats.
+    The Brier score is mean (p - y)^2 for binary and for each label, and the sum of that over classes for more (Brier 1950; 0 to 2).
+    NLL in nats.
 
     Attributes:
         variant: What the numbers mean, in one sentence.
@@ -141,8 +142,8 @@ class Calibration:
     def parts(self) -> dict[str, float]:
         """Return the Brier score's parts on all rows in these bins (Murphy 1973).
 
-        brier = reliability - resolution + uncertainty + within_bins; ``within_bins`` is what is left because probabilities within a bin differ
-        (Stephenson et al. 2008). Summed over classes for more than two exclusive ones, averaged over labels.
+        brier = reliability - resolution + uncertainty + within_bins; ``within_bins`` is what is left because probabilities within a bin
+        differ (Stephenson et al. 2008). Summed over classes for more than two exclusive ones, averaged over labels.
         """
         questions = self._questions if self._multi or len(self._each) == 2 else self._each
         each = [_parts(p, y, self.bins) for p, y in questions]

@@ -83,9 +83,7 @@ def curve(drawn: Sampled, truth: np.ndarray, draws: Draws, thresholds: Sequence[
     }
 
 
-def predictive_values(
-    sensitivity: np.ndarray | float, specificity: np.ndarray | float, prevalence: float
-) -> tuple[np.ndarray, np.ndarray]:
+def predictive_values(sensitivity: np.ndarray | float, specificity: np.ndarray | float, prevalence: float) -> tuple[np.ndarray, np.ndarray]:
     """Return positive and negative predictive value at a prevalence, by Bayes' rule; NaN where nothing is called so.
 
     They hold where sensitivity and specificity carry over, that is where only the prevalence differs (label shift) and not the spectrum of

@@ -59,8 +59,8 @@ class Difference:
 def areas(scores: np.ndarray, truth: np.ndarray, groups: Sequence[str | None] | None = None) -> Areas:
     """Return areas under ROC curves and their covariance.
 
-    The components of each row (how many rows of the other outcome it is ranked right against) come from mid-ranks, in O(k n log n) (Sun & Xu,
-    IEEE Signal Processing Letters 21, 2014); their covariances over rows are DeLong, DeLong & Clarke-Pearson's (Biometrics 44, 1988).
+    The components of each row (how many rows of the other outcome it is ranked right against) come from mid-ranks, in O(k n log n) (Sun &
+    Xu, IEEE Signal Processing Letters 21, 2014); their covariances over rows are DeLong, DeLong & Clarke-Pearson's (Biometrics 44, 1988).
     With ``groups`` in which a patient has several rows, the components are summed over patients first (Obuchowski, Biometrics 53,
     1997), as rows of one patient are not independent; with one row each both are the same.
 
@@ -77,7 +77,9 @@ def areas(scores: np.ndarray, truth: np.ndarray, groups: Sequence[str | None] | 
     x = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     y = np.asarray(truth).astype(bool)
     if x.shape[1] != len(y) or (groups is not None and len(groups) != len(y)):
-        raise InputError(f"scores of {x.shape[1]} rows, truth of {len(y)}{'' if groups is None else f', groups of {len(groups)}'}: need one length")
+        raise InputError(
+            f"scores of {x.shape[1]} rows, truth of {len(y)}{'' if groups is None else f', groups of {len(groups)}'}: need one length"
+        )
     if not np.isfinite(x).all():
         raise InputError("scores that are not finite have no ROC curve")
     m, n = int(y.sum()), int((~y).sum())
@@ -96,7 +98,9 @@ def areas(scores: np.ndarray, truth: np.ndarray, groups: Sequence[str | None] | 
     count = int(cluster.max()) + 1
     with_positive, with_negative = len(np.unique(cluster[y])), len(np.unique(cluster[~y]))
     if with_positive < 2 or with_negative < 2:
-        raise InputError(f"{with_positive} patient(s) with a positive and {with_negative} with a negative row: the variance needs two of each")
+        raise InputError(
+            f"{with_positive} patient(s) with a positive and {with_negative} with a negative row: the variance needs two of each"
+        )
     sum10 = np.stack([np.bincount(cluster[y], v - a, count) for v, a in zip(v10, auroc, strict=True)])
     sum01 = np.stack([np.bincount(cluster[~y], v - a, count) for v, a in zip(v01, auroc, strict=True)])
     s10 = with_positive / ((with_positive - 1) * m) * (sum10 @ sum10.T)

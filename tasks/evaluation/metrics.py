@@ -10,7 +10,7 @@ import numpy as np
 from umsrep.errors import InputError
 from umsrep.tasks.classification import RANKED, Classification
 from umsrep.tasks.denoising import Denoising
-from umsrep.tasks.evaluation.calibration import Calibration
+from umsrep.tasks.evaluation.calibration import Calibration, ece_of_sums
 from umsrep.tasks.evaluation.ranking import Ranking
 from umsrep.tasks.evaluation.resample import Draws, Statistic, estimates, mean_of_known, sample, weighted_mean
 from umsrep.tasks.segmentation import Segmentation
@@ -26,7 +26,12 @@ COUNTED = ("balanced_accuracy", "f1", "sensitivity", "specificity", "ppv", "npv"
 
 
 def statistic_of(
-    task: Task, rows: Mapping[str, np.ndarray], thresholds: Sequence[float] | None = None, chosen: np.ndarray | None = None
+    task: Task,
+    rows: Mapping[str, np.ndarray],
+    thresholds: Sequence[float] | None = None,
+    *,
+    chosen: np.ndarray | None = None,
+    calibration: bool = True,
 ) -> Statistic:
     """Return a task's metrics as a statistic of its rows.
 
@@ -39,17 +44,17 @@ def statistic_of(
         rows: Per-row statistics of `Task.rows`.
         thresholds: Of classification, as in `Classification.summarise`.
         chosen: Indices of the rows to use, or None for all; weights are always those of all rows.
+        calibration: Of classification, with ECE, Brier and NLL.
     """
-    count = len(next(iter(rows.values())))
     picked = rows if chosen is None else {key: values[chosen] for key, values in rows.items()}
     if isinstance(task, Classification):
-        own: Statistic = ClassificationMetrics(task, picked["probabilities"], picked["target"], thresholds)
+        own: Statistic = ClassificationMetrics(task, picked["probabilities"], picked["target"], thresholds, calibration=calibration)
     elif isinstance(task, Segmentation):
         own = SegmentationMetrics(task, picked)
     else:
         assert isinstance(task, Denoising)
         own = DenoisingMetrics(picked)
-    return own if chosen is None else lambda weights: own(weights[:, chosen] if weights.shape[1] == count else weights)
+    return own if chosen is None else lambda weights: own(weights[:, chosen])
 
 
 def rows_of_metric(task: Task, rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -73,7 +78,13 @@ class ClassificationMetrics:
     """See `statistic_of`."""
 
     def __init__(
-        self, task: Classification, probabilities: np.ndarray, target: np.ndarray, thresholds: Sequence[float] | None = None
+        self,
+        task: Classification,
+        probabilities: np.ndarray,
+        target: np.ndarray,
+        thresholds: Sequence[float] | None = None,
+        *,
+        calibration: bool = True,
     ) -> None:
         """Sort every class's scores once."""
         p = np.asarray(probabilities, dtype=np.float64)
@@ -97,7 +108,7 @@ class ClassificationMetrics:
             hits = (p.argmax(axis=1) == target).astype(np.float64)[:, None]
         hits[np.isnan(truth[:, : hits.shape[1]])] = np.nan
         self._hits = hits if np.isfinite(p).all() else np.full_like(hits, np.nan)
-        self.calibration = Calibration(p, target) if np.isfinite(p).all() else None
+        self.calibration = Calibration(p, target) if calibration and np.isfinite(p).all() else None
 
     def one(self, number: int, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return the metrics [R] of one class against the rest."""
@@ -115,8 +126,7 @@ class ClassificationMetrics:
         """Return all metrics [R] of weights [R, n]."""
         each = [self.one(j, weights) for j in range(len(self._classes))]
         found = {name: mean_of_known(np.stack([one[name] for one in each], axis=1)) for name in each[0]}
-        per_row = weighted_sums(weights, self._hits)
-        found["accuracy"] = per_row
+        found["accuracy"] = _mean_of_entries(weights, self._hits)
         if self.calibration is not None:
             found |= self.calibration(weights)
         if not self.task.binary:
@@ -124,7 +134,7 @@ class ClassificationMetrics:
         return found
 
 
-def weighted_sums(weights: np.ndarray, hits: np.ndarray) -> np.ndarray:
+def _mean_of_entries(weights: np.ndarray, hits: np.ndarray) -> np.ndarray:
     """Return the mean [R] over all entries of hits [n, K] that are not NaN, each row with its weight."""
     known = ~np.isnan(hits)
     total = weights @ known.sum(axis=1).astype(np.float64)
@@ -199,8 +209,6 @@ class PixelMetrics:
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return ``ece``, ``mce``, ``brier`` and ``nll`` over all annotated pixels."""
-        from umsrep.tasks.evaluation.calibration import ece_of_sums
-
         bins, totals = self.totals(weights)
         ece, mce = ece_of_sums(bins)
         pixels = np.where(totals[:, 0] > 0, totals[:, 0], np.nan)

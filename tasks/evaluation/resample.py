@@ -118,6 +118,8 @@ def estimate(
     if math.isnan(low):
         return result | {"note": "no interval: undefined in every draw"}
     result |= {"low": low, "high": high, "method": method}
+    if low == high == value:
+        return result | {"note": "the same in every draw: a bootstrap cannot see errors that did not occur"}
     undefined = float(np.isnan(drawn).mean())
     return result | ({"note": f"undefined in {undefined:.1%} of the draws, which are left out"} if undefined > 0.01 else {})
 
@@ -145,11 +147,6 @@ def estimates(sampled: Sampled, draws: Draws, counts: Mapping[str, np.ndarray] |
     return result
 
 
-def restricted(statistic: Statistic, rows: np.ndarray) -> Statistic:
-    """Return a statistic of some rows (indices) as one of all rows."""
-    return lambda weights: statistic(weights[:, rows])
-
-
 def weighted_mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the means [R] (or [R, ...]) of values [n] (or [n, ...]) that are not NaN; NaN where none has weight."""
     flat = values.reshape(len(values), -1).astype(np.float64)
@@ -164,3 +161,20 @@ def mean_of_known(values: np.ndarray) -> np.ndarray:
     known = ~np.isnan(values)
     count = known.sum(-1)
     return np.asarray(np.where(known, values, 0.0).sum(-1) / np.where(count > 0, count, np.nan))
+
+
+def mean_estimates(values: Mapping[str, np.ndarray], draws: Draws, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
+    """Return the `estimate` of the mean of each array of values [n].
+
+    Args:
+        values: Name to one number a row; NaN is left out.
+        draws: Over all rows.
+        rows: Mask [n] of the rows to take; the patients are still drawn from all.
+    """
+    names = list(values)
+    table = np.stack([np.asarray(values[name], dtype=np.float64) for name in names], axis=1)
+    if rows is not None:
+        table = np.where(rows[:, None], table, np.nan)
+    counts = {name: ~np.isnan(table[:, k]) for k, name in enumerate(names)}
+    statistic: Statistic = lambda weights: dict(zip(names, weighted_mean(weights, table).T, strict=True))  # noqa: E731
+    return estimates(sample({"all": statistic}, draws)["all"], draws, counts)

@@ -43,8 +43,8 @@ class ReviewedSegmentation(Segmentation):
     """A segmentation whose rows also hold what calibration of pixels and surface Dice need.
 
     ``surface_dice`` [n, K'] at a tolerance in pixels and ``surface_dice_mm`` at one in mm; ``pixels`` [n, bins + 1, 3], for each bin of the
-    confidence in the predicted class the number of pixels, their summed confidence and how many are right, and in the last row the number of
-    pixels, their summed Brier score and NLL; ``pixels_scaled``, the same at a temperature; ``sample`` [n, 256, K] logits and
+    confidence in the predicted class the number of pixels, their summed confidence and how many are right, and in the last row the number
+    of pixels, their summed Brier score and NLL; ``pixels_scaled``, the same at a temperature; ``sample`` [n, 256, K] logits and
     ``sample_target`` of pixels drawn at random, NaN and -1 where an image has fewer annotated ones; ``loss`` and ``empty`` [n, K', 3]
     (class in neither, in the truth alone, in the prediction alone). Overlapping classes count as one yes-no question a class and pixel.
     """
@@ -161,8 +161,8 @@ class ReviewedSegmentation(Segmentation):
 def surface_dice(truth: np.ndarray, predicted: np.ndarray, tolerance: float, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
     """Return the share of both surfaces that lies within a tolerance of the other: normalised surface Dice.
 
-    Nikolov et al., JMIR 23, 2021 (arXiv 1809.04430), eq. 2, with the surfaces of `umsrep.tasks.segmentation.surface_distances`: their pixels are
-    counted (as MONAI does by default), not weighted by the length of the contour through them.
+    Nikolov et al., JMIR 23, 2021 (arXiv 1809.04430), eq. 2, with the surfaces of `umsrep.tasks.segmentation.surface_distances`: their
+    pixels are counted (as MONAI does by default), not weighted by the length of the contour through them.
 
     Args:
         truth: bool [H, W].

@@ -103,9 +103,13 @@ def fit_temperature(logits: np.ndarray, target: np.ndarray, *, multi_label: bool
     before, n = nll(1.0), len(label)
     low, high = 1 / RANGE[1], 1 / RANGE[0]
     if slope(high) < 0:
-        return Temperature(math.nan, before, before, n, "none: these rows are all right, and ever sharper probabilities would fit them better")
+        return Temperature(
+            math.nan, before, before, n, "none: these rows are all right, and ever sharper probabilities would fit them better"
+        )
     if slope(low) > 0:
-        return Temperature(math.nan, before, before, n, "none: the probabilities tell nothing of these rows, the best temperature is infinite")
+        return Temperature(
+            math.nan, before, before, n, "none: the probabilities tell nothing of these rows, the best temperature is infinite"
+        )
     best = float(brentq(slope, low, high, xtol=1e-12, rtol=1e-12))
     after = nll(best)
     if after > before:  # the optimum is at 1 to the last digits

@@ -17,8 +17,8 @@ from umsrep.tasks.evaluation.delong import areas, difference, interval
 def ovarian() -> tuple[np.ndarray, np.ndarray]:
     """The 43 complete rows of DeLong et al. (1988): albumin, total protein, 10 - K-G score; does the patient benefit from surgery?
 
-    As printed in the SAS/STAT User's Guide, PROC LOGISTIC, "Comparing Receiver Operating Characteristic Curves" (example 54.8, 60.8 or 76.8,
-    by edition). SAS models the event 0, and its logistic fits turn the directions: the areas are the same.
+    As printed in the SAS/STAT User's Guide, PROC LOGISTIC, "Comparing Receiver Operating Characteristic Curves" (example 54.8, 60.8 or
+    76.8, by edition). SAS models the event 0, and its logistic fits turn the directions: the areas are the same.
     """
     table = np.loadtxt(Path(__file__).with_name("ovarian.csv"), delimiter=",", skiprows=1)
     assert table.shape == (43, 4)

@@ -19,7 +19,9 @@ def test_weighted_auroc_and_average_precision_are_scikit_learns(ties: bool) -> N
     found = Ranking(scores, truth).metrics(weights, 0.9)
     for k in range(5):
         assert found["auroc"][k] == pytest.approx(metrics.roc_auc_score(truth, scores, sample_weight=weights[k]), abs=1e-12)
-        assert found["average_precision"][k] == pytest.approx(metrics.average_precision_score(truth, scores, sample_weight=weights[k]), abs=1e-12)
+        assert found["average_precision"][k] == pytest.approx(
+            metrics.average_precision_score(truth, scores, sample_weight=weights[k]), abs=1e-12
+        )
         fpr, tpr, _ = metrics.roc_curve(truth, scores, sample_weight=weights[k], drop_intermediate=False)
         assert found["sensitivity_at_specificity"][k] == pytest.approx(tpr[fpr <= 0.1 + 1e-6].max(), abs=1e-12)
 

@@ -43,7 +43,9 @@ def rows_of(task: Task, seed: int) -> dict[str, np.ndarray]:
     if isinstance(task, Segmentation):
         target = (torch.rand(60, 12, 12, generator=generator) < 0.1).long() * torch.randint(3, (60, 1, 1), generator=generator)
         spacing = torch.full((60, 2), 0.5)
-        return task.rows(torch.randn(60, 3, 12, 12, generator=generator) + torch.tensor([3.0, 0, 0])[:, None, None], target, spacing=spacing)
+        return task.rows(
+            torch.randn(60, 3, 12, 12, generator=generator) + torch.tensor([3.0, 0, 0])[:, None, None], target, spacing=spacing
+        )
     clean = torch.rand(60, 1, 16, 16, generator=generator)
     noisy = clean + 0.2 * torch.randn(clean.shape, generator=generator)
     return task.rows((noisy + clean) / 2, clean, noisy=noisy)
