@@ -26,6 +26,8 @@ from umsrep.tasks.parallel import synchronise_norms
 from umsrep.tasks.setup import build_model, build_sets, build_tasks
 from umsrep.tasks.step import JointStep
 from umsrep.tasks.strategies import Strategy, stages_of
+from umsrep.tasks.unlabelled.build import build_unlabelled
+from umsrep.tasks.unlabelled.consistency import Consistency
 from umsrep.tasks.validation import at_middle_level
 
 
@@ -36,6 +38,7 @@ class Assembly:
         train_set: Training rows; ``validation_set`` and ``test_set`` (or None) likewise.
         data: Each data set's path to the fingerprint of its table.
         tasks: All tasks; ``trained_tasks`` are those that train.
+        unlabelled: Rows without annotation and what they are for, or None.
         sampler: This process's share of the batches.
         total_steps: Optimiser steps of the run.
         model: The model; ``step_module`` holds it with its losses, ``ema`` its moving average, if any.
@@ -49,8 +52,6 @@ class Assembly:
         self.model = build_model(config).to(self.device)
         self.sets = build_sets(config, self.model.encoder.contract)
         self.train_set, self.validation_set, self.test_set = self.sets
-        manifests = {str(source.manifest.root): source.manifest for some in self.sets if some is not None for source in some.sources}
-        self.data = {path: runfolder.fingerprint(manifest) for path, manifest in manifests.items()}
         self.tasks = build_tasks(config, self.train_set)
         for dataset in self.sets[1:]:
             if dataset is not None:
@@ -58,6 +59,10 @@ class Assembly:
         check_metric(config.early_stopping.metric, self.tasks)
         self.trained_tasks = {name: self.tasks[name] for name in config.train_heads or self.tasks}
         self.train_set.tasks = self.trained_tasks
+        self.unlabelled = build_unlabelled(config, self.model, self.train_set, self.trained_tasks)
+        opened = [*self.sets, *([self.unlabelled.dataset] if self.unlabelled is not None else [])]
+        manifests = {str(source.manifest.root): source.manifest for some in opened if some is not None for source in some.sources}
+        self.data = {path: runfolder.fingerprint(manifest) for path, manifest in manifests.items()}
         automatic = config.augment_on_device == "auto" and self.device.type == "cuda" and config.augment.policy == "default"
         self.train_set.on_device = config.augment_on_device is True or automatic
         self._count_steps()
@@ -89,6 +94,7 @@ class Assembly:
             uncertainty=config.balancing == "uncertainty",
             frozen_norm=frozen,
             recompute=config.gradient_checkpointing,
+            extra=self.unlabelled.loss if self.unlabelled is not None else None,
         ).to(self.device)
         if config.channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -107,11 +113,26 @@ class Assembly:
         if self.train_set.on_device and self.train_set.augment is not None:
             batch = OnDevice(self.train_set.augment, self.model.encoder.contract, self.trained_tasks)(batch)
         order = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        images = {key: value.contiguous(memory_format=order) for key, value in batch.items() if key == "image" or key.startswith("noisy.")}
+        images = {
+            key: value.contiguous(memory_format=order)
+            for key, value in batch.items()
+            if key == "image" or key.startswith("noisy.") or (key.startswith("extra") and value.ndim == 4)
+        }
         batch = batch | images
         if self.config.compile:
             mark_rows(batch)
         return batch
+
+    def prepare(self, batch: dict[str, Any], step: int) -> dict[str, Any]:
+        """Get a batch ready for a step: with unlabelled rows, the place in their schedule and the teacher's answers."""
+        loss = self.unlabelled.loss if self.unlabelled is not None else None
+        if loss is None:
+            return batch
+        loss.progress = step / max(1, self.total_steps - 1)
+        if not isinstance(loss, Consistency):
+            return batch
+        assert self.ema is not None
+        return loss.teach(self.evaluated, batch, None if self.alone else self.accelerator)
 
     @property
     def evaluated(self) -> MultiTaskModel:

@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -21,6 +21,7 @@ from umsrep.tasks.launch import check_trackers, check_world_size
 from umsrep.tasks.memory import Peak, available, gib, is_out_of_memory
 from umsrep.tasks.prefetch import to_device
 from umsrep.tasks.progress import say
+from umsrep.tasks.unlabelled.rows import collate_joined
 
 STEPS = 3
 """Batches of each size: the first warms up, the faster of the others counts."""
@@ -187,7 +188,7 @@ def _seconds(assembly: Assembly, rows: int) -> float:
     """Train on this process's first rows; returns the seconds of the fastest batch but the first."""
     device, names = assembly.device, list(assembly.trained_tasks)
     indices = assembly.sampler.order()[assembly.rank :: assembly.world][:rows].tolist()
-    item = collate([assembly.train_set[index] for index in indices])
+    item = _item(assembly, indices)
     if isinstance(item, InputError):
         raise item
     totals = {name: float(len(item.get(f"rows.{name}", ()))) for name in names}
@@ -200,7 +201,7 @@ def _seconds(assembly: Assembly, rows: int) -> float:
     for _ in range(STEPS):
         start = _now(device)
         with assembly.accelerator.autocast():
-            terms, _ = module(assembly.finish(to_device(item, device)), totals, 1)
+            terms, _ = module(assembly.prepare(assembly.finish(to_device(item, device)), 0), totals, 1)
         if assembly.world == 1:
             assembly.balancer.backward(terms, 0)
         else:
@@ -209,6 +210,18 @@ def _seconds(assembly: Assembly, rows: int) -> float:
         times.append(_now(device) - start)
     del held
     return min(times[1:])
+
+
+def _item(assembly: Assembly, indices: Sequence[int]) -> dict[str, Any] | InputError:
+    """Return a batch of these labelled rows, with the unlabelled ones that go with so many."""
+    unlabelled = assembly.unlabelled
+    if unlabelled is None or not unlabelled.batch_size:
+        return collate([assembly.train_set[index] for index in indices])
+    extra = assembly.config.unlabelled or assembly.config.adapt
+    assert extra is not None
+    rows = len(indices) if extra.batch_size is None else unlabelled.batch_size // assembly.world
+    dataset, _ = unlabelled.join(assembly.train_set, assembly.sampler)
+    return collate_joined([dataset[index] for index in [*indices, *range(len(assembly.train_set), len(assembly.train_set) + rows)]])
 
 
 def _now(device: torch.device) -> float:

@@ -9,9 +9,20 @@ from typing import Literal
 from umsrep.errors import InputError, nearest
 from umsrep.tasks.config_data import DataConfig, EncoderConfig, TargetConfig, check_encoder
 from umsrep.tasks.config_task import TaskConfig, check_task
+from umsrep.tasks.config_unlabelled import AdaptConfig, UnlabelledConfig, check_adapt, check_unlabelled
 from umsrep.tasks.data.augment import Augment
 
-__all__ = ["DataConfig", "EarlyStoppingConfig", "EncoderConfig", "FineTuneConfig", "OptimiserConfig", "TargetConfig", "TaskConfig"]
+__all__ = [
+    "AdaptConfig",
+    "DataConfig",
+    "EarlyStoppingConfig",
+    "EncoderConfig",
+    "FineTuneConfig",
+    "OptimiserConfig",
+    "TargetConfig",
+    "TaskConfig",
+    "UnlabelledConfig",
+]
 SCHEMA_VERSION = 1
 
 
@@ -84,6 +95,8 @@ class FineTuneConfig:
         early_stopping: See `EarlyStoppingConfig`.
         ema: Decay of the weights' moving average (with batch-norm buffers), which is what is evaluated and saved; 0 is off.
         augment: See `Augment`.
+        unlabelled: Consistency on rows without annotation, see `UnlabelledConfig`; null leaves them out.
+        adapt: Adaptation to the images of a target, see `AdaptConfig`; null is none.
         workers: Loader processes.
         lenient: Bend the input contract's rules that can be bent, with a warning, instead of refusing an image (docs/input_contract.md).
         precision: no (float32), bf16, or fp16 (with a scaled loss; GPUs only).
@@ -97,6 +110,7 @@ class FineTuneConfig:
         prefetch: Batches that each loader process prepares ahead.
         processes: How many processes must run; null takes what was launched.
         trackers: Besides metrics.jsonl: names that Accelerate knows (tensorboard, trackio, wandb, mlflow).
+        guard: Make the model's out-of-distribution guard at the end, from training and validation rows (docs/guard.md).
         validate_every: Epochs between validations.
         timeout_minutes: How long a process waits for the others before it ends the run (NCCL, gloo).
         checkpoint_minutes: Minutes between checkpoints within an epoch (one is written after each epoch in any case); 0 is never.
@@ -123,6 +137,8 @@ class FineTuneConfig:
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     ema: float = 0.998
     augment: Augment = dataclasses.field(default_factory=Augment)
+    unlabelled: UnlabelledConfig | None = None
+    adapt: AdaptConfig | None = None
     workers: int = 2
     lenient: bool = False
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -134,6 +150,7 @@ class FineTuneConfig:
     prefetch: int = 2
     processes: int | None = None
     trackers: list[str] = dataclasses.field(default_factory=list)
+    guard: bool = True
     validate_every: int = 1
     timeout_minutes: float = 10.0
     checkpoint_minutes: float = 10.0
@@ -209,6 +226,16 @@ class FineTuneConfig:
                     raise InputError(f"config: data '{data.path}' names task '{name}'{nearest(name, self.tasks)}")
             if data.licenses == []:
                 raise InputError(f"config: data '{data.path}': licenses is empty; leave it out to use all rows")
+            if data.unlabelled and (data.tasks or data.targets or data.fraction != 1 or data.licenses):
+                raise InputError(f"config: data '{data.path}': unlabelled: true goes with path and split_column alone")
+            if data.unlabelled and self.unlabelled is None:
+                raise InputError(f"config: data '{data.path}' is unlabelled: add the block unlabelled, or leave the set out")
+        if all(data.unlabelled for data in self.data):
+            raise InputError("config: every data set is unlabelled; training needs one with annotations")
+        if self.unlabelled is not None:
+            check_unlabelled(self.unlabelled)
+        if self.adapt is not None:
+            check_adapt(self.adapt, unlabelled=self.unlabelled is not None)
         for name in self.train_heads or ():
             if name not in self.tasks:
                 raise InputError(f"config: train_heads names '{name}'{nearest(name, self.tasks)}")

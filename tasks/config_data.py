@@ -90,6 +90,8 @@ class DataConfig:
         fraction: Of its training rows, by patient, chosen by the run's seed; validation and test rows stay as they are.
         licenses: Use only rows under these licences, named as in the table (case, spaces and hyphens aside; "" is "none given").
         license_column: Where the licence stands.
+        leave_out: Column to values whose rows are in none of the splits: a site, a device.
+        unlabelled: Its training rows (all, without split column) only serve the block ``unlabelled``; annotations are not read.
     """
 
     path: str
@@ -99,3 +101,5 @@ class DataConfig:
     fraction: float = 1.0
     licenses: list[str] | None = None
     license_column: str = "license"
+    leave_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    unlabelled: bool = False

@@ -14,7 +14,17 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from umsrep.errors import InputError, nearest
-from umsrep.tasks.config import DataConfig, EarlyStoppingConfig, EncoderConfig, FineTuneConfig, OptimiserConfig, TargetConfig, TaskConfig
+from umsrep.tasks.config import (
+    AdaptConfig,
+    DataConfig,
+    EarlyStoppingConfig,
+    EncoderConfig,
+    FineTuneConfig,
+    OptimiserConfig,
+    TargetConfig,
+    TaskConfig,
+    UnlabelledConfig,
+)
 from umsrep.tasks.data.augment import Augment
 
 _MOST_BYTES = 1_000_000  # 20,000 class names have half of it
@@ -33,7 +43,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FineTuneConf
         InputError: naming the key that is unknown (with the nearest), missing, or of a wrong type.
     """
     values = read_mapping(Path(path))
-    return config_from_dict(apply_overrides(values, overrides), where=str(path))
+    # --adapt FOLDER is short for --adapt.path FOLDER, beside what the file says of the method
+    words = [f"--adapt.path{word[7:]}" if word == "--adapt" or word.startswith("--adapt=") else word for word in overrides]
+    return config_from_dict(apply_overrides(values, words), where=str(path))
 
 
 def read_mapping(path: Path, kind: str = "configuration") -> dict[Any, Any]:
@@ -164,7 +176,10 @@ _NESTED: dict[str, type] = {
     "optimiser": OptimiserConfig,
     "early_stopping": EarlyStoppingConfig,
     "augment": Augment,
+    "unlabelled": UnlabelledConfig,
+    "adapt": AdaptConfig,
 }
+_MAY_BE_NULL = ("unlabelled", "adapt")
 
 
 def _check_keys(values: Any, kind: type, where: str, prefix: str) -> None:
@@ -176,7 +191,7 @@ def _check_keys(values: Any, kind: type, where: str, prefix: str) -> None:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=2, cutoff=0.5)
             raise InputError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), close or known)}")
-        if kind is FineTuneConfig and key in _NESTED:
+        if kind is FineTuneConfig and key in _NESTED and not (value is None and key in _MAY_BE_NULL):
             _check_keys(value, _NESTED[key], where, f"{key}.")
         elif kind is FineTuneConfig and key == "tasks" and isinstance(value, Mapping):
             for name, task in value.items():

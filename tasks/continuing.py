@@ -13,7 +13,7 @@ from umsrep.tasks.config import FineTuneConfig
 
 _MAY_CHANGE = (
     *("output", "workers", "prefetch", "trackers", "processes", "timeout_minutes", "checkpoint_minutes"),
-    *("epochs", "max_steps", "validate_every", "schema_version"),
+    *("epochs", "max_steps", "validate_every", "schema_version", "guard"),
     *("gradient_checkpointing", "channels_last", "compile", "tf32"),  # how the same numbers are computed
 )
 """Where a run is, how long it lasts, how it is watched and computed; `fixed` leaves out the places of data sets and the patience too."""
@@ -27,6 +27,11 @@ def fixed(config: FineTuneConfig) -> dict[str, Any]:
     values = {k: v for k, v in dataclasses.asdict(config).items() if k not in _MAY_CHANGE}
     # tables are compared by their fingerprints; here, which of their rows serve which tasks
     values["data"] = {str(number): {k: v for k, v in data.items() if k != "path"} for number, data in enumerate(values["data"])}
+    for data in values["data"].values():
+        if not data["unlabelled"]:  # checkpoints of before had no such key
+            del data["unlabelled"]
+    if values["adapt"] is not None:
+        del values["adapt"]["path"]
     del values["early_stopping"]["patience"]
     return runfolder.leaves(values)
 

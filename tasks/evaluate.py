@@ -71,16 +71,7 @@ def collect(
             if isinstance(batch, InputError):
                 failure = batch
                 break
-            on_device = move(batch, device)
-            for name, (out, _) in joint_outputs(model, on_device, dataset.tasks).items():
-                task = dataset.tasks[name]
-                extra = {}
-                if isinstance(task, Denoising):
-                    extra["noisy"] = model.encoder.contract.denormalise(on_device[f"noisy.{name}"])
-                elif isinstance(task, Segmentation):
-                    extra["spacing"] = batch["spacing"][batch[f"rows.{name}"]]
-                rows = task.rows(out, on_device[f"target.{name}"], **extra)
-                rows["index"] = batch["index"][batch[f"rows.{name}"]].numpy()
+            for name, rows in batch_rows(model, move(batch, device), dataset.tasks).items():
                 parts[name].append(rows)
     joined: list[Any] = [(parts, failure)]
     if world_size > 1:
@@ -95,6 +86,20 @@ def collect(
             rows = {key: np.concatenate([p[key] for p in pieces]) for key in pieces[0]}
             order = np.argsort(rows["index"], kind="stable")
             result[name] = {key: values[order] for key, values in rows.items()}
+    return result
+
+
+def batch_rows(model: MultiTaskModel, batch: Mapping[str, Any], tasks: Mapping[str, Task]) -> Rows:
+    """Return each task's per-row statistics on one batch of `move`, with ``index``, the number of each row's item."""
+    result: Rows = {}
+    for name, (out, _) in joint_outputs(model, batch, tasks).items():
+        extra = {}
+        if isinstance(tasks[name], Denoising):
+            extra["noisy"] = model.encoder.contract.denormalise(batch[f"noisy.{name}"])
+        elif isinstance(tasks[name], Segmentation):
+            extra["spacing"] = batch["spacing"][batch[f"rows.{name}"]]
+        result[name] = tasks[name].rows(out, batch[f"target.{name}"], **extra)
+        result[name]["index"] = batch["index"][batch[f"rows.{name}"]].cpu().numpy()
     return result
 
 
@@ -291,7 +296,7 @@ def move(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
             continue
         if isinstance(value, torch.Tensor):
             value = value.to(device, non_blocking=True)
-            if key == "image" or key.startswith("noisy."):
+            if key == "image" or key.startswith("noisy.") or (key.startswith("extra") and value.ndim == 4):
                 value = value.contiguous(memory_format=torch.channels_last)
         moved[key] = value
     return moved

@@ -14,7 +14,7 @@ from umsrep.tasks.classification import Classification, balanced_class_weights
 from umsrep.tasks.config import DataConfig, FineTuneConfig, TargetConfig, TaskConfig
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
 from umsrep.tasks.data.manifest import Manifest, load_manifest
-from umsrep.tasks.data.subset import take_fraction
+from umsrep.tasks.data.subset import rows_of, take_fraction
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.evaluate import annotates
 from umsrep.tasks.model import MultiTaskModel
@@ -67,7 +67,7 @@ def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDa
         InputError: for missing or wrong data; a patient in two splits; a split or a head without rows.
     """
     tasks = {name: make_task(name, task, class_weights=None) for name, task in config.tasks.items()}
-    opened = [(data, *_open(data)) for data in config.data]
+    opened = [(data, *_open(data)) for data in config.data if not data.unlabelled]  # those are for umsrep.tasks.unlabelled
     sources: dict[str, list[Source]] = {"train": [], "validation": [], "test": []}
     for data, manifest, kept in opened:
         manifest.check_patients(data.split_column)
@@ -98,12 +98,17 @@ def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDa
 
 
 def _open(data: DataConfig) -> tuple[Manifest, set[int] | None]:
-    """Open one data set; with the rows whose licence is wanted, what was left out standing in the manifest's notes."""
+    """Open one data set; with the rows that are wanted, what was left out standing in the manifest's notes."""
     manifest = load_manifest(data.path)
-    if data.licenses is None:
-        return manifest, None
-    kept, note = manifest.licensed(data.licenses, data.license_column)
-    return dataclasses.replace(manifest, notes=(*manifest.notes, note)), set(kept)
+    kept, notes = set(range(len(manifest))), []
+    if data.licenses is not None:
+        licensed, note = manifest.licensed(data.licenses, data.license_column)
+        kept, notes = set(licensed), [note]
+    for column, values in data.leave_out.items():
+        out = rows_of(manifest, {column: values})
+        kept -= out
+        notes.append(f"{manifest.table}: {len(out)} of {len(manifest)} rows left out for their {column}: {', '.join(values)}")
+    return dataclasses.replace(manifest, notes=(*manifest.notes, *notes)), kept if notes else None
 
 
 def data_notes(sets: Iterable[JointDataset | None]) -> list[str]:

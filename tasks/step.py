@@ -12,6 +12,12 @@ from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.model import MultiTaskModel, running_statistics
 from umsrep.tasks.recompute import blocks_of, recomputed
 from umsrep.tasks.task import Task
+from umsrep.tasks.unlabelled.consistency import Consistency
+from umsrep.tasks.unlabelled.domains import DomainLoss
+from umsrep.tasks.unlabelled.rows import EXTRA
+
+POOLED = "pooled features"
+"""Among `joint_outputs`: no head can be called that."""
 
 
 class JointStep(nn.Module):
@@ -36,6 +42,7 @@ class JointStep(nn.Module):
         uncertainty: bool = False,
         frozen_norm: bool = False,
         recompute: bool = False,
+        extra: Consistency | DomainLoss | None = None,
     ) -> None:
         """Set up.
 
@@ -46,6 +53,7 @@ class JointStep(nn.Module):
             uncertainty: Learn the factors instead.
             frozen_norm: Keep the encoder's norms at their stored statistics.
             recompute: Checkpoint gradients, see `umsrep.tasks.recompute`.
+            extra: A loss on the unlabelled images of a batch, which pass the model together with the others.
         """
         super().__init__()
         self.model = model
@@ -56,6 +64,7 @@ class JointStep(nn.Module):
         self.blocks = blocks_of(model) if recompute else []
         self.outputs: Callable[..., dict[str, tuple[Tensor, int | None]]] = joint_outputs
         self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in tasks} if uncertainty else {})
+        self.extra = extra
 
     def forward(
         self, batch: Mapping[str, Any], totals: Mapping[str, float], world_size: int = 1
@@ -70,12 +79,18 @@ class JointStep(nn.Module):
 
         Returns:
             Each task's weighted term of the sum whose gradient is wanted; and each task's mean loss over the global batch, as far as
-            this process's rows make it up (their sum over processes is the mean), 0 for a task without rows.
+            this process's rows make it up (their sum over processes is the mean), 0 for a task without rows. Last, those of ``extra``.
         """
         with recomputed(self.blocks):
-            outputs = self.outputs(self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm, noisy_norm=self.noisy_norm)
-        terms, losses = {}, {}
+            pool = {"pool": True} if self.extra is not None and self.extra.pooled else {}
+            outputs = self.outputs(
+                self.model, batch, self.tasks, fill=True, frozen_norm=self.frozen_norm, noisy_norm=self.noisy_norm, **pool
+            )
+        features = outputs.pop(POOLED, (None, None))[0]
+        terms, losses, unlabelled = {}, {}, {}
         for name, (out, weight) in outputs.items():
+            if (answer := batch.get(f"teacher.{name}")) is not None:
+                out, unlabelled[name] = out[: -len(answer)], out[-len(answer) :]
             target = batch.get(f"target.{name}")
             if target is None:
                 loss = (out.float() * 0).sum()
@@ -90,6 +105,11 @@ class JointStep(nn.Module):
                 terms[name] = world_size * torch.exp(-s) * loss + present * s / 2
             else:
                 terms[name] = world_size * self.weights[name] * loss
+        if self.extra is not None:
+            term, parts = self.extra(unlabelled, features, batch, world_size)
+            losses |= parts
+            if term.requires_grad:  # while the encoder is frozen, its features have no gradient
+                terms[self.extra.names[0]] = term
         return terms, losses
 
 
@@ -101,6 +121,7 @@ def joint_outputs(
     fill: bool = False,
     frozen_norm: bool = False,
     noisy_norm: bool = False,
+    pool: bool = False,
 ) -> dict[str, tuple[Tensor, int | None]]:
     """Run the tasks' heads on their annotated rows of a batch.
 
@@ -111,26 +132,38 @@ def joint_outputs(
         fill: Also run heads without rows, on stand-in rows that come after the real ones (see `JointStep`).
         frozen_norm: Keep the encoder's norms at their stored statistics.
         noisy_norm: Let the noisy images decide the statistics of norms in training mode, but for ``frozen_norm``.
+        pool: Also return `POOLED`: the embedding of all images [B + U, D], or, where no head classifies, the coarsest map's mean.
 
     Returns:
-        Task's name to (output, number of stand-in rows or None). Denoising outputs are in 0-1.
+        Task's name to (output, number of stand-in rows or None). Denoising outputs are in 0-1. Unlabelled images of the batch pass the
+        encoder in one pass with the others (so norms in training mode take the statistics of both); where a teacher answered for a
+        head (``teacher.<name>``), its outputs end with theirs.
     """
     image = batch["image"]
+    labelled = len(image)
+    image = torch.cat([image, batch[EXTRA]]) if EXTRA in batch else image
     contract = model.encoder.contract
     result: dict[str, tuple[Tensor, int | None]] = {}
     clean: dict[str, Tensor | None] = {}
     fillers: dict[str, int | None] = {}
+    longer: list[tuple[Tensor | None, Tensor]] = []
     for name, task in tasks.items():
         rows = batch.get(f"rows.{name}")
         if isinstance(task, Denoising) or (rows is None and not fill):
             continue
-        clean[name], fillers[name] = _rows(rows, len(image), image.device, fill)
-        if rows is not None and len(rows) == len(image) and fillers[name] is None:
-            clean[name] = None  # all rows, in order: nothing to pick
+        chosen, fillers[name] = _rows(rows, labelled, image.device, fill)
+        if f"teacher.{name}" in batch and chosen is not None:
+            joined = [new for old, new in longer if old is rows]  # the same rows stay one tensor: by that, shared decoders are known
+            chosen = joined[0] if joined else torch.cat([chosen, torch.arange(labelled, len(image), device=image.device)])
+            longer.append((rows, chosen))
+        # None where it is all rows, in order: nothing to pick
+        clean[name] = None if chosen is not None and rows is not None and len(chosen) == len(image) and fillers[name] is None else chosen
     if clean:
         padded, size = model.pad(image)
         with running_statistics(model.encoder) if frozen_norm else running_statistics():
             features, embedding = model.encode(padded, clean)
+        if pool:
+            result[POOLED] = (features[-1].mean((2, 3)) if embedding is None else embedding, None)
         for name, out in model.run_heads(padded, features, embedding, clean).items():
             result[name] = (out[..., : size[0], : size[1]] if out.ndim == 4 else out, fillers[name])
     for name, task in tasks.items():
@@ -142,6 +175,8 @@ def joint_outputs(
             if not fill:
                 continue
             noisy, stand_ins = image[:1], 1
+        if f"teacher.{name}" in batch:
+            noisy = torch.cat([noisy, batch[f"{EXTRA}_noisy/{name}"]])
         padded, size = model.pad(noisy)
         held = (model.encoder,) if frozen_norm or not noisy_norm else ()
         with running_statistics(*held, *(() if noisy_norm else (model.decoders,))):

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from umsrep.errors import InputError
-from umsrep.tasks import checkpoint, compiling, continuing, memory, parallel, pictures, runfolder
+from umsrep.tasks import checkpoint, compiling, continuing, guarding, memory, parallel, pictures, runfolder
 from umsrep.tasks.agreement import agree
 from umsrep.tasks.assembly import Assembly
 from umsrep.tasks.config import FineTuneConfig
@@ -23,6 +23,7 @@ from umsrep.tasks.config_file import dump_config
 from umsrep.tasks.data.dataset import collate
 from umsrep.tasks.evaluate import selection_score
 from umsrep.tasks.finite import check_losses, check_weights
+from umsrep.tasks.guard import attach
 from umsrep.tasks.interruption import Interrupted, Watch, ignore_signals
 from umsrep.tasks.launch import check_trackers, check_world_size
 from umsrep.tasks.live import Live
@@ -33,6 +34,8 @@ from umsrep.tasks.report import Report
 from umsrep.tasks.running import Running
 from umsrep.tasks.setup import data_notes
 from umsrep.tasks.trackers import Trackers
+from umsrep.tasks.unlabelled.build import adapt_norms, notes_of
+from umsrep.tasks.unlabelled.rows import collate_joined
 from umsrep.tasks.validation import Metrics, Validation
 
 __all__ = ["Report", "Trainer", "fit"]
@@ -90,7 +93,7 @@ class Trainer(Assembly):
             total_steps=self.total_steps,
             steps_per_epoch=self.steps_per_epoch,
             validate_every=config.validate_every,
-            images_per_step=self.sampler.batch_size * config.optimiser.accumulate,
+            images_per_step=self._images * config.optimiser.accumulate,
             step=self.step,
             seconds=self.seconds + self.running.seconds,
             past=runfolder.read_metrics(self.output),
@@ -123,6 +126,8 @@ class Trainer(Assembly):
                 counts = ", ".join(f"{n} {int(self.train_set.annotated[n].sum())}" for n in self.trained_tasks)
                 rows = f"{len(self.sampler.rows)} training rows ({counts}), {len(self.validation_set)} validation rows"
                 say(f"{rows}, {self.total_steps} steps")
+                for note in notes_of(self.unlabelled, len(self.train_set) - len(self.sampler.rows)):
+                    say(note)
             with self.watch, self.live:
                 # the last epoch is not over with its last step: a run may have been stopped before its validation
                 while (self.step < self.total_steps or self.running.batches) and not self._stopped():
@@ -161,10 +166,9 @@ class Trainer(Assembly):
         self.sampler.start = running.batches
         options = loader_options(config.workers, config.prefetch, device)
         if self.loader is None or not options.get("persistent_workers"):
-            self.loader = DataLoader(
-                self.train_set, batch_sampler=self.sampler, collate_fn=collate, worker_init_fn=ignore_signals, **options
-            )
+            self.loader = self._loader(options)
         names = list(self.trained_tasks)
+        extra = self.step_module.extra.names if self.step_module.extra is not None else []
         wrapped = self.wrap(self.step)
         accumulate = config.optimiser.accumulate
         due, received, mark = False, 0, time.monotonic()
@@ -181,14 +185,14 @@ class Trainer(Assembly):
             boundary = (running.batches + 1) % accumulate == 0
             with contextlib.nullcontext() if boundary and self.balancer.synchronised else self.accelerator.no_sync(wrapped):
                 with self.accelerator.autocast():
-                    terms, losses = wrapped(agreed.batch, agreed.totals, self.world)
+                    terms, losses = wrapped(self.prepare(agreed.batch, self.step), agreed.totals, self.world)
                 draw = self.epoch * len(self.sampler) + running.batches
                 if config.gradients_every and (draw + 1) % config.gradients_every == 0 and len(terms) > 1:
                     running.add_gradients(self.balancer.compare(terms))
                 self.balancer.backward({name: term / accumulate for name, term in terms.items()}, draw)
             # reading the losses waits for a GPU: only once the backward pass is queued too
             check_losses(self.accelerator, losses, agreed.batch, self.train_set, self._where)
-            running.add(losses, agreed.totals, self.sampler.batch_size)
+            running.add(losses, agreed.totals | dict.fromkeys(extra, 1.0), self._images)
             if not boundary:
                 continue
             self._optimise()
@@ -201,12 +205,24 @@ class Trainer(Assembly):
         self._count(mark)
         means = running.means(self.accelerator)
         return {
-            "train": {name: means[name] for name in names},
+            "train": {name: means[name] for name in (*names, *extra)},
             **({"gradients": running.mean_gradients()} if running.gradients else {}),
             "learning_rate": self._rate,
             **({"skipped_steps": self.optimisation.skipped} if self.optimisation.scaler is not None else {}),
             "images_per_second": running.images / running.seconds,
         }
+
+    def _loader(self, options: dict[str, Any]) -> DataLoader[Any]:
+        """Return the loader of the training rows, with unlabelled ones in each batch where some join them."""
+        if self.unlabelled is None or not self.unlabelled.batch_size:
+            return DataLoader(self.train_set, batch_sampler=self.sampler, collate_fn=collate, worker_init_fn=ignore_signals, **options)
+        dataset, batches = self.unlabelled.join(self.train_set, self.sampler)
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=collate_joined, worker_init_fn=ignore_signals, **options)
+
+    @property
+    def _images(self) -> int:
+        """Images of a batch over all processes."""
+        return self.sampler.batch_size + (self.unlabelled.batch_size if self.unlabelled is not None else 0)
 
     @property
     def _rate(self) -> float:
@@ -261,21 +277,35 @@ class Trainer(Assembly):
         if score > self.best or math.isnan(self.best) or not self.best_metrics:
             self.best, self.best_epoch, self.stale, self.best_metrics = score, self.epoch, 0, metrics
             if self.accelerator.is_main_process:
-                self.evaluated.save_pretrained(self.output / "model")
+                self.evaluated.save_pretrained(self._best_folder)
         else:
             self.stale += 1
+
+    @property
+    def _best_folder(self) -> Path:
+        """Where the best model is kept: with adabn aside, as ``model`` is made from it in the end."""
+        adapt = self.config.adapt
+        return self.output / ("model_source" if adapt is not None and adapt.method == "adabn" else "model")
 
     def _finish(self) -> Report:
         """Test the best model and write card, curves and samples."""
         self.accelerator.wait_for_everyone()
         folder = self.output / "model"
+        if self._best_folder != folder and self.accelerator.is_main_process:
+            assert self.unlabelled is not None
+            adapted = MultiTaskModel.from_pretrained(self._best_folder).to(self.device)
+            adapt_norms(adapted, self.unlabelled.dataset, self.config).save_pretrained(folder)
+        self.accelerator.wait_for_everyone()
         best = MultiTaskModel.from_pretrained(folder).to(self.accelerator.device)
         test: Metrics = {}
         if self.test_set is not None:
             test = self.validation.test(best, self.test_set)
         report = Report(self.output, folder, self.best_epoch, self.best, self.best_metrics, test, self.seconds)
         if self.accelerator.is_main_process:
-            runfolder.write_report(report, self.config, best)
+            made = guarding.guard_of_run(best, *self.sets, say=say) if self.config.guard else None
+            if made is not None:
+                attach(folder, made[0])
+            runfolder.write_report(report, self.config, best, guard=made and made[1])
             pictures.draw_curves(self.output / "metrics.jsonl", self.output / "curves.png")
             pictures.draw_samples(best, self.validation_set, self.output / "samples.png")
         self.trackers.log(runfolder.flat({"test": test}), self.step)

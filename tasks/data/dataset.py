@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ class JointDataset(Dataset[Any]):
         annotated: Task's name to a bool for each item.
         on_device: Leave augmentation and noise to `umsrep.tasks.data.on_device.OnDevice`: items hold the image in 0-1 and ``draws``
             [8], and for denoising ``level.<name>`` and ``normal.<name>`` or ``seed.<name>``.
+        style: Changes an image in 0-1 before it is augmented; gets a text that differs for each epoch and item.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class JointDataset(Dataset[Any]):
         self.sources, self.tasks, self.contract, self.seed, self.augment = list(sources), dict(tasks), contract, seed, augment
         self.lenient = lenient
         self.on_device = False
+        self.style: Callable[[Tensor, str], Tensor] | None = None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self.items = [(s, row) for s, source in enumerate(sources) for row in source.rows]
         self.annotated: dict[str, np.ndarray] = {name: np.zeros(len(self.items), dtype=bool) for name in tasks}
@@ -173,6 +175,8 @@ class JointDataset(Dataset[Any]):
         generator = self.generator(index)
         loaded = self._load(manifest, row)
         unit = self.contract.fit(loaded.unit_CHW)
+        if self.style is not None:
+            unit = self.style(unit, f"{self.seed}/{self.epoch}/{index}")
         height, width = loaded.unit_CHW.shape[-2:]
         masks = {
             name: self._mask(name, source, row, (height, width))
@@ -207,6 +211,11 @@ class JointDataset(Dataset[Any]):
             else:
                 item[f"target.{name}"] = torch.as_tensor(self.labels[name][index])
         return item
+
+    def opened(self, index: int) -> LoadedImage:
+        """Load one item's image alone, as it is stored: no augmentation, no noise. Errors name the row."""
+        s, row = self.items[index]
+        return self._load(self.sources[s].manifest, row)
 
     @staticmethod
     def _noise(name: str, task: Denoising, unit: Tensor, generator: torch.Generator) -> dict[str, Any]:

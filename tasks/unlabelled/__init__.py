@@ -1,0 +1,1 @@
+"""Training with images without annotation: semi-supervised, and on the images of a target (`umsrep.tasks.adapt` has the losses)."""
