@@ -19,6 +19,7 @@ from umsrep.tasks.data.manifest import Manifest
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.feature_cache import cache_key, digest_images, encoder_digest, load_batches, read_arrays, write_arrays
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.reference import pyramid_statistics
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.zoo import Encoder, InputContract
 from umsrep.zoo.input_contract import ContractError
@@ -113,8 +114,7 @@ def extract(
     for images in load_batches(load, rows, batch_size, workers, title):
         maps, embedding, _ = _forward(encoder, torch.stack(images))
         embeddings.append(embedding.float().cpu().numpy())
-        parts = [m.mean(dim=(2, 3)) for m in maps] + [m.std(dim=(2, 3), correction=0) for m in maps]
-        pyramids.append(torch.cat(parts, dim=1).float().cpu().numpy())
+        pyramids.append(pyramid_statistics(maps).cpu().numpy())
     made = {"embedding": np.concatenate(embeddings), "pyramid": np.concatenate(pyramids)}
     if path is not None:
         write_arrays(path, made)

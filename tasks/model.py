@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from umsrep.errors import InputError, nearest
 from umsrep.heads import HEADS, ClassificationHead, Decoder, DenoisingHead, Head, SegmentationHead
+from umsrep.tasks.guard import Guard, GuardMode, attach, fingerprint, load_guard
 from umsrep.tasks.predict import Image, Prediction, predict
 from umsrep.zoo import Encoder, hub
 from umsrep.zoo.construction import Construction, TooLarge
@@ -30,6 +31,7 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         encoder: The shared encoder.
         heads: Name to head.
         decoders: Shared decoders by name.
+        guard: What flags pictures unlike the training pictures in `predict`; None where the model has none.
     """
 
     def __init__(self, encoder: Encoder, heads: Mapping[str, Head]) -> None:
@@ -43,6 +45,7 @@ class MultiTaskModel(nn.Module, hub.Publishable):
             InputError: if a decoder does not fit the encoder (naming those that do), or a name is not usable.
         """
         super().__init__()
+        self.guard: Guard | None = None
         self.encoder = encoder
         self.heads = nn.ModuleDict()
         self.decoders = nn.ModuleDict()
@@ -91,11 +94,15 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         Returns:
             Head's name to output: segmentation logits [B, K, H, W], class logits [B, K], the clean image [B, C, H, W] in the unit of x.
         """
-        names = self.check_tasks(tasks)
+        return self.run(x_BCHW, self.check_tasks(tasks))[0]
+
+    def run(self, x_BCHW: Tensor, names: Sequence[str], *, seen: bool = False) -> tuple[dict[str, Tensor], list[Tensor], Tensor | None]:
+        """Return what `forward` gives for these heads, with the pyramid and the embedding; ``seen`` asks for the pyramid in any case."""
         padded, size = self.pad(x_BCHW)
-        features, embedding = self.encode(padded, names)
+        features, embedding = self.encode(padded, names, seen=seen)
         outputs = self.run_heads(padded, features, embedding, dict.fromkeys(names))
-        return {name: out[..., : size[0], : size[1]] if out.ndim == 4 else out for name, out in outputs.items()}
+        cropped = {name: out[..., : size[0], : size[1]] if out.ndim == 4 else out for name, out in outputs.items()}
+        return cropped, features, embedding
 
     def check_tasks(self, tasks: Sequence[str] | None) -> list[str]:
         """Return the heads' names, all for None, or refuse an unknown one."""
@@ -117,10 +124,10 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         """What height and width are padded to a multiple of."""
         return max(32, *self.encoder.strides)
 
-    def encode(self, padded_BCHW: Tensor, names: Iterable[str]) -> tuple[list[Tensor], Tensor | None]:
-        """Run the encoder once, as far as these heads need it: the pyramid, and the embedding if one of them classifies."""
+    def encode(self, padded_BCHW: Tensor, names: Iterable[str], *, seen: bool = False) -> tuple[list[Tensor], Tensor | None]:
+        """Run the encoder once, as far as these heads need it: the pyramid (if ``seen`` always), the embedding if one classifies."""
         kinds = {isinstance(self.heads[name], ClassificationHead) for name in names}
-        if kinds == {True}:
+        if kinds == {True} and not seen:
             return [], self.encoder.embed(padded_BCHW)
         if True in kinds:
             return self.encoder.forward_both(padded_BCHW)
@@ -169,9 +176,10 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         *,
         frame: int | None = None,
         lenient: bool = False,
+        guard: GuardMode = "warn",
     ) -> list[dict[str, Prediction]]:
         """Predict on stored images; see `umsrep.tasks.predict.predict`."""
-        return predict(self, images, tasks=tasks, batch_size=batch_size, tile=tile, flips=flips, frame=frame, lenient=lenient)
+        return predict(self, images, tasks=tasks, batch_size=batch_size, tile=tile, flips=flips, frame=frame, lenient=lenient, guard=guard)
 
     def export(self, path: str | Path, format: str = "onnx") -> Path:
         """Export all heads with named outputs and dynamic batch and size; see `umsrep.tasks.export.export`."""
@@ -192,9 +200,15 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         return {k: v for k, v in self.state_dict().items() if not k.startswith("encoder.")}
 
     def save_pretrained(self, folder: str | Path, *, card: str | None = None, half: bool = False) -> Path:
-        """Write config.json, model.safetensors, heads.safetensors and README.md. Arguments as in `Encoder.save_pretrained`."""
+        """Write config.json, model.safetensors, heads.safetensors and README.md. Arguments as in `Encoder.save_pretrained`.
+
+        A guard goes with them as reference.safetensors, if the encoder is still the one it was made for and is not rounded (``half``).
+        """
         files = {hub.ENCODER_FILE: self.encoder.model.state_dict(), hub.HEADS_FILE: self.head_tensors()}
-        return hub.write_folder(Path(folder), self.config(), files, card=card, half=half)
+        written = hub.write_folder(Path(folder), self.config(), files, card=card, half=half)
+        if self.guard is not None and not half and self.guard.fingerprint == fingerprint(self.encoder):
+            attach(written, self.guard)
+        return written
 
     @classmethod
     def from_pretrained(
@@ -226,6 +240,7 @@ class MultiTaskModel(nn.Module, hub.Publishable):
             raise InputError(f"{where}: does not fit the heads in config.json (first: {wrong[0]})")
         given = {k: v.to(own[k].dtype) for k, v in tensors.items()}
         model.load_state_dict(given, strict=False, assign=True)  # the encoder's keys are already loaded, the rest was just checked
+        model.guard = load_guard(source)
         return model.eval()
 
 

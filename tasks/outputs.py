@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from umsrep.errors import InputError
+from umsrep.tasks.guard import Guard, GuardMode
+from umsrep.tasks.guarding import tell_flagged, usable_guard
 from umsrep.tasks.model import MultiTaskModel
-from umsrep.tasks.pictures import overlay, save_png
+from umsrep.tasks.pictures import mark_flagged, overlay, save_png
 from umsrep.tasks.predict import Prediction, predict_loaded
 from umsrep.tasks.progress import track
 from umsrep.zoo.input_contract import ContractWarning
@@ -30,6 +32,7 @@ def predict_files(
     flips: bool = False,
     frame: int | None = None,
     lenient: bool = False,
+    guard: GuardMode = "warn",
 ) -> list[dict[str, Any]]:
     """Predict on files and write the results; ``NAME.<head>.png``, ``NAME.<head>.overlay.png`` and ``predictions.json``.
 
@@ -44,15 +47,19 @@ def predict_files(
         frame: See `predict`.
         lenient: See `predict`; an image for which a rule of the contract was bent says so in its entry (``bent``).
 
+        guard: See `predict`; under "refuse" nothing of the batch with a flagged image is written.
+
     Returns:
         One entry a image, as in predictions.json: ``file``, ``frame`` where one was chosen, ``spacing_mm`` (of a pixel of the image and
-        of the masks, row and column) where the file says it, and the heads' results. Nothing else of a file's header is kept.
+        of the masks, row and column) where the file says it, ``out_of_distribution`` (``score``, ``threshold``, ``flagged``) where the
+        model has a guard, and the heads' results. Nothing else of a file's header is kept.
 
     Raises:
         InputError: for an unreadable image (before anything of its batch is written) or a folder that cannot be written.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, not {batch_size}")
+    watching = usable_guard(model, guard)
     names = _names([Path(image) for image in images])
     summary: list[dict[str, Any]] = []
     try:
@@ -63,10 +70,12 @@ def predict_files(
             loaded = [model.encoder.contract.open(path, frame=frame, lenient=lenient) for path in some]
             for line in dict.fromkeys(line for one in loaded for line in one.bent):
                 warnings.warn(line, ContractWarning, stacklevel=2)
-            results = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips)
+            results = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips, guard=watching)
+            tell_flagged(loaded, results, watching, guard, first=start)
             for path, one, result in zip(some, loaded, results, strict=True):
                 name = names[len(summary)]
                 known = {"frame": frame, "spacing_mm": one.spacing and list(one.spacing), "bent": list(one.bent) or None}
+                known |= {"out_of_distribution": _strangeness(result, watching)}
                 entry: dict[str, Any] = {"file": str(path), **{key: value for key, value in known.items() if value is not None}}
                 unit = one.unit_CHW.numpy()
                 picture = unit[0] if len(unit) != 3 else np.moveaxis(unit, 0, 2)
@@ -79,6 +88,14 @@ def predict_files(
     except OSError as error:
         raise InputError(f"{out}: cannot write the predictions ({error.strerror or error})") from error
     return summary
+
+
+def _strangeness(result: Mapping[str, Prediction], guard: Guard | None) -> dict[str, Any] | None:
+    """Return what the guard said of an image."""
+    if guard is None or not result:
+        return None
+    one = next(iter(result.values()))
+    return {"score": one.out_of_distribution, "threshold": guard.threshold, "flagged": one.flagged}
 
 
 def _write_one(out: Path, name: str, head: str, prediction: Prediction, picture: np.ndarray) -> dict[str, Any]:
@@ -110,7 +127,8 @@ def _write_one(out: Path, name: str, head: str, prediction: Prediction, picture:
         entry["mask"] = f"{name}.{head}.png"
         offset = 1 if len(prediction.classes) == 1 else 0
         shares = np.array([(mask == k + offset).mean() for k in range(len(prediction.classes))])
-    save_png(out / f"{name}.{head}.overlay.png", overlay(picture, mask))
+    drawn = overlay(picture, mask)
+    save_png(out / f"{name}.{head}.overlay.png", mark_flagged(drawn) if prediction.flagged else drawn)
     entry["overlay"] = f"{name}.{head}.overlay.png"
     return {
         **entry,

@@ -7,7 +7,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead, DenoisingHead, SegmentationHead
+from umsrep.tasks.guard import Guard, GuardMode
+from umsrep.tasks.guarding import observed, tell_flagged, usable_guard
 from umsrep.zoo.input_contract import ContractWarning, LoadedImage
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ class Prediction:
         label: Classification: the class; with several labels a tuple of all above their thresholds.
         threshold: Classification: the decision threshold chosen on validation (two classes: on the second's probability; several
             labels: a tuple); None where the largest probability decides.
+        out_of_distribution: Score of the model's guard, the same for all heads: the larger, the less the image is like the training
+            images (docs/guard.md). None without a guard.
+        flagged: Whether that score is above the guard's threshold, so that this prediction is not to be relied on; None without a guard.
     """
 
     kind: Literal["denoising", "segmentation", "classification"]
@@ -50,6 +55,8 @@ class Prediction:
     probabilities: np.ndarray | None = None
     label: str | tuple[str, ...] | None = None
     threshold: float | tuple[float, ...] | None = None
+    out_of_distribution: float | None = None
+    flagged: bool | None = None
 
 
 def predict(
@@ -62,6 +69,7 @@ def predict(
     flips: bool = False,
     frame: int | None = None,
     lenient: bool = False,
+    guard: GuardMode = "warn",
 ) -> list[dict[str, Prediction]]:
     """Predict on stored images.
 
@@ -77,22 +85,28 @@ def predict(
         flips: Average with the prediction of the mirrored image.
         frame: Which image of files that hold several (DICOM and TIFF frames, NIfTI slices), from 0.
         lenient: Bend the contract's rules that can be bent, with a warning, instead of refusing; see `InputContract.load`.
+        guard: What the model's guard, if it has one, does with an image that is unlike the training images: "warn" says so in the
+            log (``umsrep.guard``) and in `Prediction.flagged`, "refuse" raises an error, "off" does not look.
 
     Returns:
-        One dict a image: head's name to `Prediction`.
+        One dict a image: head's name to `Prediction`. No image is ever left out.
 
     Raises:
-        InputError: for an unreadable image, naming it; `ContractError` for one that breaks a rule of the contract, naming both.
+        InputError: for an unreadable image, naming it; under "refuse" for a flagged one, and for a model without a guard;
+            `ContractError` for an image that breaks a rule of the contract, naming both.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, not {batch_size}")
     model.check_tasks(tasks)
+    watching = usable_guard(model, guard)
     results: list[dict[str, Prediction]] = []
     for start in range(0, len(images), batch_size):
         loaded = [model.encoder.contract.open(image, frame=frame, lenient=lenient) for image in images[start : start + batch_size]]
         for line in dict.fromkeys(line for one in loaded for line in one.bent):
             warnings.warn(line, ContractWarning, stacklevel=3)
-        results += predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips)
+        some = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips, guard=watching)
+        tell_flagged(loaded, some, watching, guard, first=start)
+        results += some
     return results
 
 
@@ -104,13 +118,17 @@ def predict_loaded(
     tasks: Sequence[str] | None = None,
     tile: int | None = None,
     flips: bool = False,
+    guard: Guard | None = None,
 ) -> list[dict[str, Prediction]]:
-    """Predict on images that the model's contract opened, in one pass; arguments, results and errors as in `predict`."""
+    """Predict on images that the model's contract opened, in one pass; arguments, results and errors as in `predict`.
+
+    ``guard`` (from `umsrep.tasks.guarding.usable_guard`) gives its score to each image; nothing is logged or refused.
+    """
     names = model.check_tasks(tasks)
     if tile is not None and (tile < 2 * model.step or tile % model.step):
         raise InputError(f"tile must be a multiple of {model.step} from {2 * model.step} on, not {tile}")
     with evaluation_mode(model):
-        return _predict_some(model, images, names, tile, flips)
+        return _predict_some(model, images, names, tile, flips, guard)
 
 
 @contextlib.contextmanager
@@ -126,7 +144,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _predict_some(
-    model: MultiTaskModel, images: Sequence[LoadedImage], names: list[str], tile: int | None, flips: bool
+    model: MultiTaskModel, images: Sequence[LoadedImage], names: list[str], tile: int | None, flips: bool, guard: Guard | None
 ) -> list[dict[str, Prediction]]:
     contract = model.encoder.contract
     device = next(model.parameters()).device
@@ -134,13 +152,17 @@ def _predict_some(
     native = {n for n in names if isinstance(model.heads[n], DenoisingHead) or (tile and isinstance(model.heads[n], SegmentationHead))}
     fitted = [n for n in names if n not in native]
     outputs: list[dict[str, Tensor]] = [{} for _ in units]
-    if fitted:
+    scores: list[float | None] = [None] * len(units)
+    if fitted or guard is not None:
         inputs = [contract.normalise(contract.fit(unit)) for unit in units]
         for image, one in zip(images, inputs, strict=True):
             contract.check_range(one, where=image.name)
         for rows in _same_shape(inputs):
             x = torch.stack([inputs[i] for i in rows]).to(device)
-            for name, out in _flipped(model, x, fitted, flips).items():
+            found, some_scores = _guarded(model, x, fitted, flips, guard)
+            for i, score in zip(rows, some_scores, strict=True):
+                scores[i] = score
+            for name, out in found.items():
                 for i, one in zip(rows, out, strict=True):
                     outputs[i][name] = _to_original(one, units[i], model) if one.ndim == 3 else one
     for name in native:
@@ -152,7 +174,11 @@ def _predict_some(
                 outputs[i][name] = _tiled(model, x, name, side, flips)
             else:
                 outputs[i][name] = _flipped(model, x, [name], flips)[name][0]
-    return [{name: _prediction(model, name, out[name].cpu()) for name in names} for out in outputs]
+    made = [{name: _prediction(model, name, out[name].cpu()) for name in names} for out in outputs]
+    if guard is None:
+        return made
+    flags: list[dict[str, Any]] = [{"out_of_distribution": s, "flagged": s is not None and s > guard.threshold} for s in scores]
+    return [{n: dataclasses.replace(p, **flag) for n, p in one.items()} for one, flag in zip(made, flags, strict=True)]
 
 
 def _same_shape(inputs: list[Tensor]) -> Iterator[list[int]]:
@@ -162,9 +188,22 @@ def _same_shape(inputs: list[Tensor]) -> Iterator[list[int]]:
     yield from groups.values()
 
 
-def _flipped(model: MultiTaskModel, x_BCHW: Tensor, names: list[str], flips: bool) -> dict[str, Tensor]:
-    """Return probabilities (or the clean image in 0-1), averaged over the mirrored image if asked."""
-    out = _activate(model, model(x_BCHW, names))
+def _guarded(
+    model: MultiTaskModel, x_BCHW: Tensor, names: list[str], flips: bool, guard: Guard | None
+) -> tuple[dict[str, Tensor], Sequence[float | None]]:
+    """Return what `_flipped` does and the guard's scores, from one pass of the encoder."""
+    if guard is None:
+        return _flipped(model, x_BCHW, names, flips), [None] * len(x_BCHW)
+    outputs, maps, _ = model.run(x_BCHW, list(dict.fromkeys([*names, *filter(None, [guard.head])])), seen=True)
+    found = guard.scores(observed(model, guard.score, guard.head, maps, outputs))
+    return _flipped(model, x_BCHW, names, flips, {name: outputs[name] for name in names}), [float(s) for s in found]
+
+
+def _flipped(
+    model: MultiTaskModel, x_BCHW: Tensor, names: list[str], flips: bool, outputs: dict[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Return probabilities (or the clean image in 0-1), averaged over the mirrored image if asked; ``outputs`` are known already."""
+    out = _activate(model, model(x_BCHW, names) if outputs is None else outputs)
     if flips:
         mirrored = _activate(model, model(x_BCHW.flip(-1), names))
         out = {n: (o + (mirrored[n].flip(-1) if o.ndim == 4 else mirrored[n])) / 2 for n, o in out.items()}

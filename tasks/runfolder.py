@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from umsrep.tasks.data.manifest import Manifest
     from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.trainer import Report
+    from umsrep.zoo.results import GuardResults
 
 _PACKAGES = ("umsrep", "torch", "torchvision", "timm", "segmentation-models-pytorch", "accelerate", "safetensors", "torchmetrics", "numpy")
 SHOWN = {"dice": "Dice", "auroc": "AUROC", "psnr_gain": "PSNR gain (dB)"}
@@ -175,9 +176,9 @@ def epoch_line(entry: Mapping[str, Any], best: bool) -> str:
     return "  ".join(parts) + ("  best" if best else "")
 
 
-def write_report(report: Report, config: FineTuneConfig, model: MultiTaskModel) -> None:
+def write_report(report: Report, config: FineTuneConfig, model: MultiTaskModel, *, guard: GuardResults | None = None) -> None:
     """Write results.json with what the card says, the model's card made from it, and last, in one piece, report.json: it means "done"."""
-    results = run_results(report, config, model)
+    results = dataclasses.replace(run_results(report, config, model), guard=guard)
     (report.output / "results.json").write_text(json.dumps(results.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     card = build_card(report.output.name, hub.read_config(report.model), results)
     (report.model / hub.CARD_FILE).write_text(card, encoding="utf-8")

@@ -17,6 +17,7 @@ from umsrep.zoo.card_sections import (
     cost_text,
     data_text,
     features_text,
+    guard_text,
     heads_text,
     measurement_tables,
     table,
@@ -95,6 +96,9 @@ This model against controls of the same make and, in all, the same budget:
 ### Subgroups
 {{ subgroups }}
 
+### Out-of-distribution guard
+{{ guard }}
+
 ### Limits
 {{ limits }}
 
@@ -153,6 +157,7 @@ def build_card(
         heads=heads_text(block["heads"]),
         data=data_text(found),
         cost=cost_text(found),
+        guard=guard_text(found.guard),
         limits="\n".join(f"- {line}" for line in found.limits) or NO_LIMITS,
         use=use_section(metadata["umsrep"], location or found.location or name, revision),
         checksums="\n".join(f"{checksum}  {file}" for file, checksum in block["sha256"].items()),
@@ -183,6 +188,12 @@ def relicense(card: str, license: str) -> str:
     head = card[: start.end()] if start else ""
     changed, found = re.subn(r"^license:.*$", f"license: {license}", head, count=1, flags=re.MULTILINE)
     return (changed if found else head.replace("---\n", f"---\nlicense: {license}\n", 1)) + card[len(head) :]
+
+
+def rechecksum(card: str, sums: Mapping[str, str]) -> str:
+    """Return a card whose list of checksums is this one (file to sha256); a card without such a list stays as it is."""
+    lines = "\n".join(f"{checksum}  {file}" for file, checksum in sums.items())
+    return re.sub(r"^```text\n(?:[0-9a-f]{64}  \S+\n)+```$", lambda _: f"```text\n{lines}\n```", card, count=1, flags=re.MULTILINE)
 
 
 # ---- metadata ------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from umsrep.zoo.presets import PRESETS
-from umsrep.zoo.results import Measurement, Results, metric
+from umsrep.zoo.results import GuardResults, Measurement, Results, metric
 
 NOT_MEASURED = "Not measured."
 THIS_MODEL = "this model"
@@ -108,6 +108,22 @@ def data_text(results: Results) -> str:
     parts += ["\n".join(f"- {d.name}: {' '.join(filter(None, (d.note, d.source)))}" for d in results.data if d.note or d.source)]
     parts += [f"Weights started from `{results.base_model}`." if results.base_model else "", results.training or ""]
     return "\n\n".join(filter(None, parts)) or "Not recorded."
+
+
+def guard_text(guard: GuardResults | None) -> str:
+    """Say what the out-of-distribution guard flags."""
+    if guard is None:
+        return NOT_MEASURED
+    rows = [
+        (r.data, r.kind, f"{r.flagged} of {r.images}", f"{r.flagged / r.images:.3f} ({r.interval[0]:.3f} to {r.interval[1]:.3f})")
+        for r in guard.rates
+    ]
+    found = table(("images", "kind", "flagged", "fraction (95 % interval)"), rows) if rows else NOT_MEASURED
+    return (
+        f"`predict` flags images unlike the training images and never leaves one out. Score: {guard.score}; flagged above "
+        f"{guard.threshold:.4g}, which at most {100 * guard.false_alarms:g} % of images like the {guard.calibrated} held-out ones of "
+        f"{guard.data} exceed on average. Flagged:\n\n{found}"
+    )
 
 
 def cost_text(results: Results) -> str:

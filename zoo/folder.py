@@ -26,6 +26,8 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 CONFIG_FILE = "config.json"
 ENCODER_FILE = "model.safetensors"
 HEADS_FILE = "heads.safetensors"
+REFERENCE_FILE = "reference.safetensors"
+"""What the encoder's kind of picture looks like to it (`umsrep.tasks.reference`); not every folder has it."""
 CARD_FILE = "README.md"
 # timm.create_model's own keywords: a config may only hold arguments of the architecture
 _RESERVED = (
@@ -198,8 +200,9 @@ def write_folder(
                 stored = {k: _halve(k, v, stored) for k, v in stored.items()}
             write_whole(folder / name, functools.partial(save_file, stored, metadata={"format": "pt"}))
             sums[name] = sha256(folder / name)
-        if HEADS_FILE not in files and (folder / HEADS_FILE).exists():
-            (folder / HEADS_FILE).unlink()  # a folder saved before with heads must not keep stale ones
+        for stale in (HEADS_FILE, REFERENCE_FILE):  # a folder saved before must not keep what belongs to other weights
+            if stale not in files and (folder / stale).exists():
+                (folder / stale).unlink()
         config["umsrep"] = {"schema_version": SCHEMA_VERSION, **config["umsrep"], "sha256": sums}
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
         write_whole(folder / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))

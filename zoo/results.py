@@ -158,6 +158,46 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True)
+class GuardRate:
+    """How many images of one set the out-of-distribution guard flags.
+
+    Attributes:
+        data: The set.
+        kind: What its images are to the model ("like the training data", "other kind of picture" ...).
+        images: How many were shown.
+        flagged: How many of them were flagged.
+        interval: (low, high) of 95 % of the fraction.
+    """
+
+    data: str
+    kind: str
+    images: int
+    flagged: int
+    interval: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class GuardResults:
+    """The out-of-distribution guard in the model folder, and what it does.
+
+    Attributes:
+        score: In a few words.
+        threshold: Largest score that is not flagged.
+        false_alarms: Fraction of images like the held-out ones that may be flagged.
+        calibrated: Held-out images that the threshold comes from.
+        data: Their set.
+        rates: What was measured.
+    """
+
+    score: str
+    threshold: float
+    false_alarms: float
+    calibrated: int
+    data: str
+    rates: tuple[GuardRate, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
     """The content of a results file.
 
@@ -171,6 +211,7 @@ class Results:
         data: On what.
         measurements: All that was measured, in the order of the card; the first of a head is what `umsrep list` shows.
         cost: Parameters and multiply-accumulates.
+        guard: The out-of-distribution guard, if there is one.
         limits: What is known not to work or was not tested, one sentence each.
         reproduce: Commands that make the model and its numbers again.
         citation: How to cite it.
@@ -187,6 +228,7 @@ class Results:
     data: tuple[Data, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     cost: Cost | None = None
+    guard: GuardResults | None = None
     limits: tuple[str, ...] = ()
     reproduce: tuple[str, ...] = ()
     citation: str | None = None
@@ -251,7 +293,7 @@ def _make(kind: type[Row], values: Any, where: str) -> Row:
     return kind(**taken)
 
 
-_NESTED: dict[str, Any] = {"Part": Part, "Timing": Timing, "Data": Data, "Measurement": Measurement, "Features": Features, "Cost": Cost}
+_NESTED: dict[str, Any] = {kind.__name__: kind for kind in (Part, Timing, Data, Measurement, Features, Cost, GuardRate, GuardResults)}
 
 
 def _value(wanted: str, value: Any, where: str) -> Any:
