@@ -162,6 +162,18 @@ def interval_bar(
     )
 
 
+def sparkline(values: Sequence[float | None], span: tuple[float, float], *, width: int = 120) -> Markup:
+    """Draw a few numbers as a small line with a dot at its first; the numbers stand beside it, so it is hidden from screen readers."""
+    bottom, top = _span(span)
+    step, rise = (width - 12) / max(1, len(values) - 1), 20 / (top - bottom)
+    points = [(6 + k * step, 22 - (value - bottom) * rise) for k, value in enumerate(values) if _known(value)]
+    path = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
+    dot = Markup('<circle class="dot s0" cx="{}" cy="{}" r="3"/>').format(*map(_number, points[0])) if points else Markup("")
+    return Markup('<svg class="forest" viewBox="0 0 {0} 24" width="{0}" height="24" aria-hidden="true">{1}{2}</svg>').format(
+        width, Markup('<path class="line s0" d="M{}"/>').format(path) if points else Markup(""), dot
+    )
+
+
 def round_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Return about so many round numbers (1, 2, 2.5 or 5 times a power of ten) from low to high."""
     low, high = _span((low, high))

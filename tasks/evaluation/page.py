@@ -10,6 +10,7 @@ from typing import Any
 from umsrep.errors import InputError
 from umsrep.tasks.evaluation import page_figures as figures
 from umsrep.tasks.evaluation import page_text as text
+from umsrep.tasks.evaluation.page_elsewhere import left_out_grids, shift_grids
 from umsrep.tasks.evaluation.page_facts import evaluated, limits, methods, verdict
 from umsrep.tasks.evaluation.page_text import Grid, estimate, grid
 from umsrep.tasks.web_page import render_page
@@ -44,8 +45,8 @@ def render(found: Mapping[str, Any], folder: Path | None = None) -> str:
         evaluated=evaluated(found),
         main=_main(found),
         tasks=tasks,
-        shifts=_shifts(found),
-        left_out=_left_out(found),
+        shifts=shift_grids(found["shifts"]) if found.get("shifts") else None,
+        left_out=left_out_grids(found) if found.get("left_out") else None,
         methods=methods(found),
         checklist=_checklist(found),
     )
@@ -256,15 +257,7 @@ def _inline(folder: Path, name: str) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-# ---- further studies -----------------------------------------------------------------------------------------------
-def _shifts(found: Mapping[str, Any]) -> Any:
-    return None
-
-
-def _left_out(found: Mapping[str, Any]) -> Grid | None:
-    return None
-
-
+# ---- checklists ---------------------------------------------------------------------------------------------------
 def _checklist(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a table a guideline, and how many of its items umsrep could fill in."""
     shown = []

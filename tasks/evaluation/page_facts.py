@@ -31,7 +31,7 @@ def limits(found: Mapping[str, Any]) -> list[str]:
     if not data["sites"]:
         lines.append("The data name no site: whether it holds elsewhere was not tested here.")
     elif len(data["sites"]) == 1:
-        lines.append("All rows are of one site: whether it holds elsewhere was not tested here.")
+        lines.append("All evaluated rows are of one site: how much sites differ was not tested here.")
     if data["rows_without_patient"]:
         lines.append(
             f"{data['rows_without_patient']:,} of {data['n']:,} rows name no patient; each counts as a patient of its own, so the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from umsrep.tasks.evaluate import evaluation_set
 from umsrep.tasks.evaluation.checklist import fill, markdown
 from umsrep.tasks.evaluation.gallery import WORST, draw_gallery
 from umsrep.tasks.evaluation.page import render
+from umsrep.tasks.evaluation.page_elsewhere import check_shifts, left_out_entry
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.runfolder import plain
 
@@ -130,12 +131,19 @@ def read_review(folder: str | Path) -> dict[str, Any]:
     return found
 
 
-def render_again(folder: str | Path, *, shifts: str | Path | None = None, model: str | Path | None = None) -> Path:
+def render_again(
+    folder: str | Path,
+    *,
+    shifts: str | Path | None = None,
+    left_out: Sequence[str | Path] = (),
+    model: str | Path | None = None,
+) -> Path:
     """Write the page and the checklists of a review again, from its review.json alone.
 
     Args:
         folder: With review.json and its gallery.
         shifts: JSON of `umsrep evaluate MODEL DATA --shifts --json F`, which becomes part of the review.
+        left_out: Folders of other reviews, each of a model trained without a site and tested on it; a row of a table each.
         model: Preset or folder of the model, to fill the checklists anew; None leaves them as they are.
 
     Returns:
@@ -147,7 +155,9 @@ def render_again(folder: str | Path, *, shifts: str | Path | None = None, model:
     whole = read_review(folder)
     out = Path(folder) if Path(folder).is_dir() else Path(folder).parent
     if shifts is not None:
-        whole["shifts"] = _read_shifts(Path(shifts))
+        whole["shifts"] = check_shifts(_read_json(Path(shifts)), whole, str(shifts))
+    if left_out:
+        whole["left_out"] = [left_out_entry(read_review(other)) for other in left_out]
     if model is not None:
         whole["checklist"] = fill(whole, model)
     try:
@@ -159,7 +169,7 @@ def render_again(folder: str | Path, *, shifts: str | Path | None = None, model:
     return out / PAGE_FILE
 
 
-def _read_shifts(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
