@@ -90,7 +90,7 @@ def evaluate_adapted(
     if method == "tent":
         denoising = [name for name, task in dataset.tasks.items() if isinstance(task, Denoising)]
         note = f"tent makes no predictions for heads that denoise: {', '.join(denoising)}" if denoising else None
-        adapted_rows = _with_tent(model, dataset, learning_rate, batch_size, workers, seed, title)
+        adapted_rows = with_tent(model, dataset, learning_rate, batch_size, workers, seed, title)
         images = f"{len(dataset)} image(s) (the rows themselves, {batch_size} at a time in random order, seed {seed})"
         transductive = True
     else:
@@ -120,7 +120,7 @@ def _metrics(model: MultiTaskModel, dataset: JointDataset, rows: Rows, resamples
     }
 
 
-def _with_tent(
+def with_tent(
     model: MultiTaskModel, dataset: JointDataset, learning_rate: float, batch_size: int, workers: int, seed: int, title: str | None
 ) -> Rows:
     """Return the per-row statistics of TENT's predictions, in the items' order."""
