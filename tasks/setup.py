@@ -14,7 +14,7 @@ from umsrep.tasks.classification import Classification, balanced_class_weights
 from umsrep.tasks.config import DataConfig, FineTuneConfig, TargetConfig, TaskConfig
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
 from umsrep.tasks.data.manifest import Manifest, load_manifest
-from umsrep.tasks.data.subset import rows_of, take_fraction
+from umsrep.tasks.data.subset import rows_where, take_fraction
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.evaluate import annotates
 from umsrep.tasks.model import MultiTaskModel
@@ -105,7 +105,7 @@ def _open(data: DataConfig) -> tuple[Manifest, set[int] | None]:
         licensed, note = manifest.licensed(data.licenses, data.license_column)
         kept, notes = set(licensed), [note]
     for column, values in data.leave_out.items():
-        out = rows_of(manifest, {column: values})
+        out = rows_where(manifest, {column: values})
         kept -= out
         notes.append(f"{manifest.table}: {len(out)} of {len(manifest)} rows left out for their {column}: {', '.join(values)}")
     return dataclasses.replace(manifest, notes=(*manifest.notes, *notes)), kept if notes else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from umsrep.errors import InputError, nearest
+from umsrep.tasks.benchmark.leave_one_out import expand
 from umsrep.tasks.benchmark.probe import check_probe
 from umsrep.tasks.benchmark.shifted import TestSet, read_test_sets
 from umsrep.tasks.config import FineTuneConfig
@@ -92,13 +93,14 @@ def load_benchmark(path: str | Path) -> Benchmark:
 
     ``output``; ``base``, a fine-tuning configuration without ``output`` and ``seed``; ``seeds`` and ``fractions``, lists; and the axes
     ``encoders``, ``sets``, ``strategies`` and ``variants``, each a mapping of names to what differs from the base (mappings are merged, a
-    null takes a task out), of which the cells are the product. ``only`` and ``skip`` choose among them.
+    null takes a task out), of which the cells are the product. ``only`` and ``skip`` choose among them. ``leave_one_out``
+    makes the sets, see `umsrep.tasks.benchmark.leave_one_out.expand`.
 
     Raises:
         InputError: naming what is missing, unknown or wrong, before anything is trained.
     """
     path = Path(path)
-    values = read_mapping(path, "benchmark")
+    values = expand(read_mapping(path, "benchmark"), path)
     for key in values:
         if key not in _KNOWN:
             raise InputError(f"{path}: unknown key '{key}'{nearest(str(key), _KNOWN)}")

@@ -17,7 +17,7 @@ from umsrep.tasks.config import DataConfig, FineTuneConfig, TargetConfig
 from umsrep.tasks.config_file import text_keys
 from umsrep.tasks.data.dataset import JointDataset, Source, Target
 from umsrep.tasks.data.manifest import Manifest, load_manifest
-from umsrep.tasks.data.subset import take_fraction
+from umsrep.tasks.data.subset import rows_where, take_fraction
 from umsrep.tasks.evaluate import annotates, collect, summarise
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.runfolder import plain
@@ -34,11 +34,12 @@ class TestSet:
 
     Attributes:
         path: What `load_manifest` opens.
-        split: train, validation or test.
+        split: train, validation or test, or all: every row, whatever its split says.
         split_column: Column that says so.
         tasks: Heads to test; default those that the data is annotated for.
         targets: Task's name to where its target stands.
         limit: At most so many rows, of whole patients, the same for every model; null takes all.
+        only: Column to the values whose rows are taken, such as one site.
     """
 
     __test__ = False  # no class of tests, whatever pytest thinks of its name
@@ -49,6 +50,7 @@ class TestSet:
     tasks: list[str] | None = None
     targets: dict[str, TargetConfig] = dataclasses.field(default_factory=dict)
     limit: int | None = None
+    only: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def read_test_sets(values: Any, config: FineTuneConfig, where: str) -> dict[str, TestSet]:
@@ -76,6 +78,9 @@ def read_test_sets(values: Any, config: FineTuneConfig, where: str) -> dict[str,
         for task in (*targets, *(tasks or ())):
             if task not in config.tasks:
                 raise InputError(f"{here} names task '{task}'{nearest(str(task), config.tasks)}")
+        only = given.get("only") or {}
+        if not isinstance(only, Mapping) or not all(isinstance(v, list) and v for v in only.values()):
+            raise InputError(f"{here}: only must map columns to lists of values, not {only!r}")
         read = {str(task): _target(target, f"{here}: targets.{task}") for task, target in targets.items()}
         sets[str(name)] = TestSet(**{**given, "targets": read})
     return sets
@@ -94,7 +99,11 @@ def _target(values: Any, where: str) -> TargetConfig:
 def stored_tests(config: FineTuneConfig, tests: Mapping[str, TestSet]) -> dict[str, Any]:
     """Return the metrics of those test sets that a run was measured on already: name to task to metrics."""
     stored = _read(Path(config.output) / FILE)
-    return {name: stored[name]["metrics"] for name, test in tests.items() if stored.get(name, {}).get("asked") == dataclasses.asdict(test)}
+    return {name: stored[name]["metrics"] for name, test in tests.items() if _asked(stored, name) == dataclasses.asdict(test)}
+
+
+def _asked(stored: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"only": {}} | stored.get(name, {}).get("asked", {})  # tests that were stored before had no such key
 
 
 def measure(config: FineTuneConfig, tests: Mapping[str, TestSet]) -> dict[str, Any]:
@@ -136,7 +145,12 @@ def _evaluate(config: FineTuneConfig, test: TestSet, name: str) -> dict[str, dic
 def rows_of(test: TestSet) -> tuple[Manifest, list[int]]:
     """Open a test set, and choose its rows: the same for every model."""
     manifest = load_manifest(test.path)
-    rows = manifest.rows(test.split, test.split_column)
+    rows = list(range(len(manifest))) if test.split == "all" else manifest.rows(test.split, test.split_column)
+    if test.only:
+        kept = rows_where(manifest, test.only)
+        rows = [row for row in rows if row in kept]
+        if not rows:
+            raise InputError(f"{manifest.table}: no row with {test.split_column} = {test.split} and {test.only}")
     if test.limit is not None and len(rows) > test.limit:
         rows = take_fraction(manifest, rows, test.limit / len(rows), seed=0)
     return manifest, rows

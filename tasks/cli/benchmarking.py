@@ -22,6 +22,9 @@ def add_commands(add: Add) -> None:
     run.add_argument("--config", help="YAML file of the grid (docs/benchmark.md)")
     run.add_argument("--parallel", type=int, metavar="N", help="run N cells at a time, one process a GPU or a share of the cores")
     run.add_argument("--plan", action="store_true", default=None, help="train nothing: tell what is left, and how long it may take")
+    run.add_argument(
+        "--leave-one-out", metavar="COLUMN", help="train a model for each value of a column (site), without it, and test it on its rows"
+    )
     truth = benchmark.add_argument_group("truth")
     truth.add_argument("--scores", nargs="+", type=Path, help="what umsrep choose --json printed; several files are joined")
     truth.add_argument("--results", nargs="+", type=Path, help="results.json of benchmarks (default: the scores' file holds the truth)")
@@ -30,7 +33,7 @@ def add_commands(add: Add) -> None:
     truth.add_argument("--seed", type=int, help="of the draws (default 0)")
 
 
-_RUN, _TRUTH = ("config", "parallel", "plan"), ("scores", "results", "metric", "resamples", "seed")
+_RUN, _TRUTH = ("config", "parallel", "plan", "leave_one_out"), ("scores", "results", "metric", "resamples", "seed")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -45,7 +48,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("umsrep benchmark needs --config FILE, or: umsrep benchmark truth --scores FILE")
     for other in others:
         if getattr(arguments, other) is not None:
-            raise InputError(f"umsrep benchmark: --{other} is {'not for' if arguments.what else 'for'} truth")
+            raise InputError(f"umsrep benchmark: --{other.replace('_', '-')} is {'not for' if arguments.what else 'for'} truth")
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
@@ -59,7 +62,12 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     from umsrep.tasks.benchmark.run import INVOCATION, plan
     from umsrep.tasks.progress import say
 
-    benchmark = load_benchmark(arguments.config)
+    config = arguments.config
+    if arguments.leave_one_out is not None:
+        from umsrep.tasks.benchmark.leave_one_out import write_expanded
+
+        config = write_expanded(config, arguments.leave_one_out)
+    benchmark = load_benchmark(config)
     if arguments.plan:
         _print_plan(plan(benchmark, arguments.parallel or 1), arguments)
         return 0

@@ -1,8 +1,8 @@
-"""A fraction of the training rows, by patient: what label-fraction studies train on."""
+"""Some of the rows: a fraction of the training rows, by patient, as label-fraction studies train on; those of some sites."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -44,3 +44,18 @@ def take_fraction(manifest: Manifest, rows: Sequence[int], fraction: float, *, s
             break
         chosen.update(groups[names[k]])
     return [row for row in rows if row in chosen]
+
+
+def rows_where(manifest: Manifest, conditions: Mapping[str, Sequence[str]]) -> set[int]:
+    """Return the rows whose every named column holds one of the values.
+
+    Raises:
+        InputError: for an unknown column, or values of which none occurs.
+    """
+    kept = set(range(len(manifest)))
+    for column, values in conditions.items():
+        cells = manifest.column(column)
+        if not set(cells) & set(values):
+            raise InputError(f"{manifest.table}: no row with {column} {' or '.join(map(repr, values))}")
+        kept &= {row for row, cell in enumerate(cells) if cell in values}
+    return kept
