@@ -92,7 +92,7 @@ def check_weights(weights: Sequence[float] | None, classes: Sequence[str]) -> tu
 def check_decoupling(value: float) -> float:
     """The lambda of spectral decoupling; ``InputError`` unless it is finite and >= 0."""
     if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"spectral_decoupling {value} must be finite and >= 0; 0.01 is usual, 0 is off")
+        raise InputError(f"spectral_decoupling {value} must be finite and >= 0; 0 is off")
     return float(value)
 
 
