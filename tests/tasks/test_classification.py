@@ -316,7 +316,7 @@ def test_spectral_decoupling_adds_lambda_times_the_logits_to_the_gradient(option
     for penalty in (0.0, 0.3):
         leaf = logits.clone().requires_grad_()
         loss = Classification(["a", "b", "c"], spectral_decoupling=penalty, **options).loss(leaf, target)
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        loss.sum().backward()
         assert leaf.grad is not None
         gradients.append(leaf.grad)
         losses.append(loss.detach())
@@ -330,7 +330,7 @@ def test_spectral_decoupling_of_labels_counts_only_annotated_ones() -> None:
     with_, without = (Classification(["a", "b", "c"], multi_label=True, spectral_decoupling=p) for p in (0.2, 0.0))
     difference = with_.loss(logits, target) - without.loss(logits, target)
     assert difference.tolist() == pytest.approx([0.1 * (9 + 4) / 2, 0])
-    difference.sum().backward()  # type: ignore[no-untyped-call]
+    difference.sum().backward()
     assert logits.grad is not None
     assert logits.grad.tolist() == [pytest.approx([0.3, -0.2, 0]), [0, 0, 0]]
 

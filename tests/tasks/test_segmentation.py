@@ -347,7 +347,7 @@ def test_spectral_decoupling_adds_lambda_times_the_logits_of_annotated_pixels(mo
     for penalty in (0.0, 0.3):
         task, logits, target = make(mode, spectral_decoupling=penalty)
         leaf = logits.clone().requires_grad_()
-        task.loss(leaf, target).sum().backward()  # type: ignore[no-untyped-call]
+        task.loss(leaf, target).sum().backward()
         assert leaf.grad is not None
         gradients.append(leaf.grad)
     valid = (target != 255) if target.ndim == 4 else (target != 255)[:, None].expand_as(logits)

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from umsrep.errors import InputError
-from umsrep.tasks.augment import OPERATIONS, apply_operation
+from umsrep.tasks.augment import OPERATIONS, Magnitude, apply_operation
 
 COLOUR = ["red", "green", "blue", "hue", "saturation"]
 GREY = ["brightness", "contrast", "gamma", "solarize", "posterize", "sharpen", "emboss", "blur", "noise", "jpeg", "tone"]
@@ -27,7 +27,7 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
     return (image * 255).round() / 255
 
 
-def magnitudes(name: str) -> list[object]:
+def magnitudes(name: str) -> list[Magnitude]:
     """Ends and middle of an operation's range."""
     operation = OPERATIONS[name]
     middle = (operation.low + operation.high) / 2
@@ -71,6 +71,7 @@ def test_the_neutral_magnitude_changes_nothing(name):
 def test_close_to_neutral_changes_little(name):
     image = picture(3, 16, 16)
     neutral = OPERATIONS[name].neutral
+    assert neutral is not None
     near = (neutral[0] + 1e-4, neutral[1] - 1e-4) if isinstance(neutral, tuple) else neutral + 1e-4
     assert torch.allclose(apply_operation(image, name, near, seeded()), image, atol=2e-3)
 
@@ -118,8 +119,8 @@ def test_agrees_with_pillow_on_grey_levels():
     assert np.abs((apply_operation(stored / 255, "autocontrast") * 255)[0].numpy() - np.asarray(ImageOps.autocontrast(pil))).max() <= 1
     buffer = io.BytesIO()
     pil.save(buffer, "JPEG", quality=30)
-    ours = (apply_operation(stored / 255, "jpeg", 30) * 255).round()[0].numpy()
-    assert np.abs(ours - np.asarray(Image.open(buffer), dtype=np.float32)).max() <= 1
+    compressed = (apply_operation(stored / 255, "jpeg", 30) * 255).round()[0].numpy()
+    assert np.abs(compressed - np.asarray(Image.open(buffer), dtype=np.float32)).max() <= 1
 
 
 def test_blur_is_a_gaussian():

@@ -41,7 +41,7 @@ def test_the_operations_of_an_image_differ_and_all_come_equally_often_first_and_
 
 
 def test_magnitudes_fill_their_ranges(drawn):
-    found = collections.defaultdict(list)
+    found: dict[str, list[float]] = collections.defaultdict(list)
     for one in drawn:
         for name, magnitude in one:
             found[name].extend(magnitude if isinstance(magnitude, tuple) else () if magnitude is None else (magnitude,))
