@@ -60,7 +60,7 @@ def expand(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
                     f"has rows to train and validate on, or the values to leave out, as {KEY}: {{column: {column}, values: [...]}}"
                 )
         own = [{**one, **({"leave_out": {column: [value]}} if column in m.columns else {})} for m, one in zip(opened, data, strict=True)]
-        tests = {}
+        tests: dict[str, Any] = {}
         for m, one in zip(opened, data, strict=True):
             if value in m.columns.get(column, ()):
                 name = LEFT_OUT if not tests else f"{LEFT_OUT}_{len(tests) + 1}"

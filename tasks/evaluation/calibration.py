@@ -45,19 +45,19 @@ class Binned:
             bins: Number of bins.
         """
         self.bins = bins
-        known = ~(np.isnan(confidence) | np.isnan(outcome))
-        table = np.zeros((len(confidence), bins, 3))
-        rows = np.flatnonzero(known)
-        table[rows, bin_n[rows], 0] = 1
-        table[rows, bin_n[rows], 1] = confidence[rows]
-        table[rows, bin_n[rows], 2] = outcome[rows]
-        self._used = np.flatnonzero(table[..., 0].any(axis=0))
-        self._table = np.ascontiguousarray(table[:, self._used].reshape(len(confidence), -1))
+        known = np.flatnonzero(~(np.isnan(confidence) | np.isnan(outcome)))
+        self._order = known[np.argsort(bin_n[known], kind="stable")]  # rows of a bin lie together: its sums need one pass
+        ordered = bin_n[self._order]
+        self._used, self._starts = np.unique(ordered, return_index=True)
+        self._confidence, self._outcome = (values[self._order].astype(np.float64) for values in (confidence, outcome))
 
     def sums(self, weights: np.ndarray) -> np.ndarray:
         """Return [R, bins, 3]: weight, summed confidence and summed outcome."""
         result = np.zeros((len(weights), self.bins, 3))
-        result[:, self._used] = (weights @ self._table).reshape(len(weights), -1, 3)
+        if len(self._used):
+            ordered = np.take(weights, self._order, axis=1)
+            for j, values in enumerate((ordered, ordered * self._confidence, ordered * self._outcome)):
+                result[:, self._used, j] = np.add.reduceat(values, self._starts, axis=1)
         return result
 
 

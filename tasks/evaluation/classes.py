@@ -86,8 +86,8 @@ def conformal_of(
             **_coverage(task, sets, rows["target"], draws, groupings),
             "shift": shift,
         }
-    note = "calibrated on other data than reviewed: nothing guarantees the coverage" if shift else None
-    return {"alpha": alpha, "methods": methods, "note": note}, first
+    warning = "calibrated on other data than reviewed: nothing guarantees the coverage" if shift else None
+    return {"alpha": alpha, "methods": methods, "note": warning}, first
 
 
 def _no_coverage(draws: Draws, reason: str) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _delong(
         target = rows["target"][:, column] if task.multi_label else (rows["target"] == column).astype(np.float64)
         known = np.flatnonzero(~np.isnan(target))
         scores = np.stack([some["probabilities"][known, column] for some in (rows, other_rows)])
-        groups = [draws.groups[row] for row in known]
+        groups = [draws.groups[row] for row in known.tolist()]
         mask = ~np.isnan(target)
         one: dict[str, Any] = {"other": other, "metric": "auroc", "class": task.classes[column], "method": "delong", "note": None}
         one |= {"n": len(known), "patients": draws.patients(mask)}

@@ -176,7 +176,7 @@ def truth_of(task: Task, rows: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return which of `class_names` each row holds: 0 or 1 [n, K]."""
     if isinstance(task, Classification):
         target = rows["target"]
-        return np.nan_to_num(target) if task.multi_label else (target[:, None] == np.arange(len(task.classes))).astype(np.float64)
+        return np.asarray(np.nan_to_num(target) if task.multi_label else target[:, None] == np.arange(len(task.classes)), dtype=np.float64)
     if isinstance(task, Segmentation):
         in_truth = ~np.isnan(rows["dice"]) if "empty" not in rows else ~(rows["empty"][..., 0] | rows["empty"][..., 2])
         return np.asarray(in_truth, dtype=np.float64)

@@ -95,11 +95,8 @@ def test_some_rows_alone() -> None:
 def test_what_has_no_interval_says_why() -> None:
     drawn = np.linspace(0, 1, 101)
     assert estimate(0.5, drawn, n=10, patients=2)["method"] == "bootstrap"
-    for values, reason in (
-        ({"n": 9, "patients": 9}, "fewer than 10 rows"),
-        ({"n": 20, "patients": 1}, "one patient"),
-    ):
-        found = estimate(0.5, drawn, **values)
+    for n, patients, reason in ((9, 9, "fewer than 10 rows"), (20, 1, "one patient")):
+        found = estimate(0.5, drawn, n=n, patients=patients)
         assert (found["method"], math.isnan(found["low"])) == ("none", True)
         assert reason in found["note"]
     assert "undefined on these rows" in estimate(math.nan, drawn, n=20, patients=20)["note"]
