@@ -129,7 +129,7 @@ def characters(image: Tensor, magnitude: tuple[float, float, float], draws: Draw
         for k in range(int(count)):
             n = 3 + int(float(sizes[row, k]) * (letters - 2))
             text = "".join(string.ascii_lowercase[int(i)] for i in indices[row, k, :n])
-            left = float(places[row, k, 0]) * max(0.0, width - 0.75 * tall * n)
+            left = float(places[row, k, 0]) * max(0.0, width - 0.8 * tall * n)
             top = float(places[row, k, 1]) * (height - 1.5 * tall)
             cover = torch.from_numpy(_text((height, width), [(text, left, top, tall)])).to(image.device)
             colour = colours[row, k] if image.shape[1] == 3 else colours[row, k, :1].expand(image.shape[1])
@@ -155,7 +155,7 @@ def burned_in_text(image: Tensor, magnitude: tuple[float, float], draws: Draws) 
         for k in range(int(count)):
             text = _WORDS[int(order[row, k])]
             u, v = (float(p) for p in places[row, k])
-            wide = min(float(width), 0.75 * tall * len(text))
+            wide = min(float(width), 0.95 * tall * len(text))
             left = u * (width - wide)
             if k % 2:  # in turn along the upper or lower border, and along the left or right one
                 left = left * 0.12 if u < 0.5 else width - wide - (1 - u) * (width - wide) * 0.12

@@ -50,8 +50,8 @@ def write_shifted(
     """Write a data set under one shift.
 
     8-bit images become 8-bit PNG, floats (.npy) stay floats, deeper values become 16-bit PNG in the same unit, to be opened with a contract
-    of that unit. Each row gets the seed ``row_seed(seed, file_name, frame)``, as in `umsrep evaluate --shifts`; but it is shifted at its own
-    size, where noise of each pixel is finer. The folder appears when it is whole, or not at all.
+    of that unit. Each row gets the seed ``row_seed(seed, file_name, frame)``, as in `umsrep evaluate --shifts`; but at its own size, where
+    noise of each pixel is finer. The folder appears when it is whole, or not at all.
 
     Args:
         data: What `load_manifest` opens.
@@ -68,9 +68,9 @@ def write_shifted(
         ``rows``, and ``notes``: what could not be kept, one line each.
 
     Raises:
-        InputError: for an unknown shift or severity, a folder that is not empty, a set that is shifted already, and, naming file and row, an
-            image or mask that cannot be read, an image without declared unit, in HU or with a display window (DICOM), or a grey one for
-            a shift of colour.
+        InputError: for an unknown shift or severity, a folder that is not empty, or a set that is shifted already; and, naming file and
+            row, for an image or mask that cannot be read, an image of undeclared unit, in HU, or with a display window (DICOM), and a
+            grey image under a shift of colour.
     """
     shift = find_shift(name)
     if severity not in SEVERITIES:
