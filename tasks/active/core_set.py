@@ -11,7 +11,7 @@ from umsrep.tasks.active.checks import TIE, Array, Rows, check_count, check_feat
 from umsrep.tasks.active.distances import distance_to, least_distance, mean_row
 from umsrep.tasks.active.medal import Picks
 
-_REFRESH = 2048
+_REFRESH = 1024
 """Rows whose distances are brought up to date at once."""
 
 

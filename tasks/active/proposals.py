@@ -64,7 +64,7 @@ def make_proposals(
         unsure = f"entropy {value:.4g} (rank {ranks[place]} of {len(places)})" if value is not None else ""
         reason = {
             "medal": f"{unsure}; {'mean distance' if distance == 'mean' else 'distance to the centroid'} {apart:.4g} "
-            f"of {before + rank - 1} labelled row(s)",
+            f"of {before + rank - 1} row(s) labelled or proposed",
             "entropy": unsure,
             "core-set": f"distance {apart:.4g} to the nearest labelled row" if before + rank > 1 else "nearest to the mean of all rows",
             "random": f"drawn at random (seed {seed})",

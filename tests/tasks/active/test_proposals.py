@@ -28,10 +28,10 @@ def test_every_method_gives_its_reason(made: tuple[Manifest, Pool, np.ndarray]) 
     first, second = make_proposals(manifest, pool, free, "medal", picks, scores, "mean", 0)
     assert (first.rank, first.line, first.file_name, first.patient_id) == (1, 4, "c", "3")
     assert (first.entropy, first.entropy_rank, first.distance) == (0.5, 1, 4.0)
-    assert first.reason == "entropy 0.5 (rank 1 of 3); mean distance 4 of 1 labelled row(s)"
-    assert second.reason == "entropy 0.1 (rank 3 of 3); mean distance 2 of 2 labelled row(s)"
+    assert first.reason == "entropy 0.5 (rank 1 of 3); mean distance 4 of 1 row(s) labelled or proposed"
+    assert second.reason == "entropy 0.1 (rank 3 of 3); mean distance 2 of 2 row(s) labelled or proposed"
     centroid = make_proposals(manifest, pool, free, "medal", picks, scores, "centroid", 0)[0].reason
-    assert centroid.endswith("distance to the centroid 4 of 1 labelled row(s)")
+    assert centroid.endswith("distance to the centroid 4 of 1 row(s) labelled or proposed")
     unknown = Picks(picks.rows, np.array([np.nan, np.nan]))
     assert make_proposals(manifest, pool, free, "entropy", unknown, scores, "mean", 0)[0].reason == "entropy 0.5 (rank 1 of 3)"
     assert make_proposals(manifest, pool, free, "random", unknown, None, "mean", 7)[0].reason == "drawn at random (seed 7)"
