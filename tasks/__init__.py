@@ -24,6 +24,6 @@ __all__ = ["Classification", "Denoising", "FineTuneConfig", "Segmentation"]
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("adapt", "data"):
+    if name in ("active", "adapt", "augment", "data", "shift"):
         return importlib.import_module(f"umsrep.tasks.{name}")
     raise AttributeError(f"module 'umsrep.tasks' has no attribute '{name}'")
