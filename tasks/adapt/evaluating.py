@@ -33,6 +33,7 @@ def evaluate_adapted(
     method: Method,
     *,
     adapt_split: str | None = None,
+    adapt_images: int | None = None,
     learning_rate: float = 1e-3,
     split: str = "test",
     split_column: str = "split",
@@ -59,6 +60,7 @@ def evaluate_adapted(
         method: adabn or tent.
         adapt_split: For adabn: the split whose images it sees, or all; default is ``split`` itself. Then no label is used, but the rows
             that are predicted are seen before (transductive), which flatters against a target that is not known yet.
+        adapt_images: For adabn: at most so many of them, evenly spaced; None takes all.
         learning_rate: For tent, see `Tent`.
         split: See `umsrep.tasks.evaluate.evaluate`, as the following.
         split_column: See there.
@@ -82,8 +84,8 @@ def evaluate_adapted(
     """
     if method not in get_args(Method):
         raise InputError(f"unknown method '{method}' of adaptation{nearest(method, get_args(Method))}")
-    if method == "tent" and adapt_split not in (None, split):
-        raise InputError("tent adapts on the rows that it predicts: leave out the split to adapt on, or take adabn")
+    if method == "tent" and (adapt_split not in (None, split) or adapt_images is not None):
+        raise InputError("tent adapts on the rows that it predicts: leave out which images to adapt on, or take adabn")
     where = {"split_column": split_column, "noise": noise, "level": level, "seed": seed, "lenient": lenient}
     dataset = evaluation_set(model, data, split=split, targets=targets, tasks=tasks, **where)  # type: ignore[arg-type]
     note = None
@@ -94,7 +96,7 @@ def evaluate_adapted(
         images = f"{len(dataset)} image(s) (the rows themselves, {batch_size} at a time in random order, seed {seed})"
         transductive = True
     else:
-        found = target_images(model, data, split=adapt_split or split, batch_size=batch_size, workers=workers, **where)  # type: ignore[arg-type]
+        found = target_images(model, data, split=adapt_split or split, limit=adapt_images, batch_size=batch_size, workers=workers, **where)  # type: ignore[arg-type]
         adapted = adapted_copy(model, found, title=title and "adapting")
         adapted_rows = collect(adapted, dataset, batch_size=batch_size, workers=workers, title=title)
         images = found.what

@@ -57,6 +57,7 @@ def target_images(
     *,
     split: str = "train",
     split_column: str = "split",
+    limit: int | None = None,
     noise: str = "gaussian",
     level: float = 25.0,
     seed: int = 0,
@@ -71,6 +72,7 @@ def target_images(
         data: What `load_manifest` opens. Only paths and the split are read.
         split: train, validation, test, or all; a table without a column ``split`` is taken whole.
         split_column: Column that says so.
+        limit: At most so many images, evenly spaced over the table; None takes all.
         noise: For a model that only denoises, see `Denoising`.
         level: Likewise, in 8-bit grey levels.
         seed: Of the noise.
@@ -88,13 +90,19 @@ def target_images(
     rows = list(range(len(manifest))) if whole else manifest.rows(split, split_column)
     if not rows:
         raise InputError(f"{manifest.table}: no images to adapt to")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be 1 or more images, not {limit}")
+    every = len(rows)
+    if limit is not None and limit < every:
+        rows = [rows[i * every // limit] for i in range(limit)]
     heads = model.heads if isinstance(model, MultiTaskModel) else {}
     denoising = [name for name, head in heads.items() if isinstance(head, DenoisingHead)]
     noisy = denoising[0] if denoising and len(denoising) == len(heads) else None
     tasks = {noisy: Denoising(noise=noise, level=level)} if noisy is not None else {}
     contract = model.contract if isinstance(model, Encoder) else model.encoder.contract
     dataset = JointDataset([Source(manifest, rows, list(tasks), {})], tasks, contract, seed=seed, lenient=lenient)
-    what = f"{len(rows)} image(s) of {Path(str(data)).name} ({'all rows' if whole else f'{split_column} = {split}'})"
+    count = f"{len(rows)}" if len(rows) == every else f"{len(rows)} of {every}"
+    what = f"{count} image(s) of {Path(str(data)).name} ({'all rows' if whole else f'{split_column} = {split}'})"
     return TargetImages(dataset, what, noisy, batch_size, workers)
 
 

@@ -22,6 +22,7 @@ def add_commands(add: Add) -> None:
     adapt.add_argument("--out", type=Path, required=True, help="a new or empty folder for the adapted model")
     adapt.add_argument("--split", default="train", help="train, validation, test or all (default train; a table without splits: all)")
     adapt.add_argument("--split-column", default="split")
+    adapt.add_argument("--images", type=int, metavar="N", help="at most so many images, evenly spaced (default all)")
     adapt.add_argument("--noise", default="gaussian", help="for a model that only denoises: what is added to the images")
     adapt.add_argument("--level", type=float, default=25.0, help="likewise, in 8-bit grey levels (default 25)")
     adapt.add_argument("--batch-size", type=int, default=16)
@@ -40,6 +41,7 @@ def add_options(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--adapt-split", metavar="S", help="with --adapt adabn: the split whose images are seen, or all (default: the evaluated one)"
     )
+    evaluate.add_argument("--adapt-images", type=int, metavar="N", help="with --adapt adabn: at most so many images, evenly spaced")
     evaluate.add_argument("--adapt-rate", type=float, metavar="R", help="with --adapt tent: learning rate (default 0.001)")
 
 
@@ -47,7 +49,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Refuse options that would have no effect."""
     if arguments.adapt is not None and (arguments.shifts is not None or arguments.review is not None):
         raise InputError("umsrep evaluate: --adapt does not go together with --shifts or --review")
-    for option, method in (("adapt_split", "adabn"), ("adapt_rate", "tent")):
+    for option, method in (("adapt_split", "adabn"), ("adapt_images", "adabn"), ("adapt_rate", "tent")):
         if getattr(arguments, option) is not None and arguments.adapt != method:
             raise InputError(f"umsrep evaluate: --{option.replace('_', '-')} needs --adapt {method}")
 
@@ -62,6 +64,7 @@ def evaluate_before_and_after(arguments: argparse.Namespace, model: Any) -> None
         arguments.data,
         arguments.adapt,
         adapt_split=arguments.adapt_split,
+        adapt_images=arguments.adapt_images,
         learning_rate=1e-3 if arguments.adapt_rate is None else arguments.adapt_rate,
         split=arguments.split,
         split_column=arguments.split_column,
@@ -128,6 +131,7 @@ def _adapt(arguments: argparse.Namespace) -> None:
         arguments.target,
         split=arguments.split,
         split_column=arguments.split_column,
+        limit=arguments.images,
         noise=arguments.noise,
         level=arguments.level,
         batch_size=arguments.batch_size,

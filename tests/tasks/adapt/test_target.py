@@ -40,6 +40,9 @@ def test_needs_no_annotation_and_no_split(tmp_path: Path, tiny_data: Path) -> No
     assert images.what == "24 image(s) of bare (all rows)"
     assert target_images(model, tiny_data, split="all").what == "24 image(s) of discs (all rows)"
     assert target_images(model, tiny_data, split="test").what == "4 image(s) of discs (split = test)"
+    few = target_images(model, tiny_data, split="all", limit=6)
+    assert few.what == "6 of 24 image(s) of discs (all rows)"
+    assert [row for _, row in few.dataset.items] == [0, 4, 8, 12, 16, 20]
     nonsense = rewrite(write_tiny_data(tmp_path / "nonsense"), put(0, "label", "no class"))
     adapted_copy(model, target_images(model, nonsense, split="all"))
 
@@ -63,6 +66,8 @@ def test_wrong_targets_are_refused(tmp_path: Path, tiny_data: Path) -> None:
         target_images(model, tiny_data, split="trian")
     with pytest.raises(InputError, match="no column 'fold'"):
         target_images(model, tiny_data, split_column="fold")
+    with pytest.raises(InputError, match="limit must be 1 or more"):
+        target_images(model, tiny_data, limit=0)
     with pytest.raises(InputError, match="batch_size must be 1 or more"):
         target_images(model, tiny_data, batch_size=0)
     broken = write_tiny_data(tmp_path / "broken")
