@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 CALIBRATION_TARGETS = "--calibration-targets."
 """Prefix of the words that tell where targets stand in the calibration data."""
-_ONLY = ("groups", "compare", "alpha", "calibrate_on", "calibration_data", "tolerance", "tolerance_mm", "prevalence", "classical")
-_ONLY += ("review_pictures", "review_ids")
+_ONLY: tuple[str, ...] = (
+    *("groups", "compare", "alpha", "calibrate_on", "calibration_data", "tolerance", "tolerance_mm", "prevalence", "classical"),
+    *("review_pictures", "review_ids"),
+)
 
 
 def add_options(evaluate: argparse.ArgumentParser) -> None:
@@ -41,9 +43,7 @@ def add_options(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--tolerance", type=float, help="with --review: of the surface Dice, in pixels of the model's input (default 2)")
     evaluate.add_argument("--tolerance-mm", type=float, help="with --review: the same in mm, for images of known spacing")
     evaluate.add_argument("--prevalence", metavar="P,Q", help="with --review: give predictive values at these prevalences")
-    evaluate.add_argument(
-        "--review-pictures", type=int, metavar="N", help="with --review: worst rows a head to draw (default 6)"
-    )
+    evaluate.add_argument("--review-pictures", type=int, metavar="N", help="with --review: worst rows a head to draw (default 6)")
     evaluate.add_argument(
         "--review-ids", action="store_true", default=None, help="with --review: name files and patients under the pictures (may be private)"
     )

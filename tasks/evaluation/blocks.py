@@ -59,7 +59,7 @@ def task_block(name: str, side: Side, settings: Settings, *, calibrated: Calibra
         per_class = {task.classes[1]: {m: v for m, v in every.items() if m in ("auroc", "average_precision", "sensitivity", "specificity")}}
     target = settings.targets.get(name, Target())
     counts = truth_of(task, rows)
-    options = {"thresholds": thresholds, "truth_counts": counts}
+    options: dict[str, Any] = {"thresholds": thresholds, "truth_counts": counts}
     block: dict[str, Any] = {
         "kind": task.kind,
         "classes": list(getattr(task, "classes", ())),
@@ -118,7 +118,7 @@ def _sites(side: Side, places: list[int]) -> Grouping | None:
     if "site" not in side.manifest.columns or not any(side.manifest.columns["site"][row] for row in places):
         return None
     values = [side.manifest.columns["site"][row] or None for row in places]
-    known: list[str | None] = sorted({v for v in values if v is not None})
+    known = sorted({v for v in values if v is not None})
     return Grouping("site", values, [*known, *([None] if None in values else [])])
 
 
@@ -165,7 +165,7 @@ def _segmentation(task: Segmentation, rows: Mapping[str, np.ndarray], draws: Dra
 def _pixel_calibration(sums: np.ndarray, draws: Draws) -> dict[str, Any]:
     pixels = PixelMetrics(sums)
     sampled = sample({"numbers": pixels, "bins": pixels.bin_draws}, draws)
-    counts = {"n": len(draws.groups), "patients": draws.patients(), "level": draws.level}
+    counts: dict[str, Any] = {"n": len(draws.groups), "patients": draws.patients(), "level": draws.level}
     found: dict[str, Any] = {m: estimate(v, sampled["numbers"].draws[m], **counts) for m, v in sampled["numbers"].values.items()}
     bins = []
     totals = sums[:, :-1].sum(axis=0)
