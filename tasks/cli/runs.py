@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from umsrep.errors import InputError
 from umsrep.tasks.cli import adapting, reviewing, shifting, show
 from umsrep.tasks.cli.parser import Add
 from umsrep.tasks.cli.targets import read_targets
@@ -130,6 +129,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.runfolder import plain
 
+    shifting.check_options(arguments)
     reviewing.check_options(arguments)
     adapting.check_options(arguments)
     model = MultiTaskModel.from_pretrained(arguments.model)
@@ -139,8 +139,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.shifts is not None:
         shifting.evaluate_under_shifts(arguments, model)
         return
-    if arguments.out is not None:
-        raise InputError("umsrep evaluate: --out needs --shifts")
     if arguments.adapt is not None:
         adapting.evaluate_before_and_after(arguments, model)
         return

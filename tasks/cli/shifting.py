@@ -44,14 +44,26 @@ def add_options(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="with --shifts: a new folder for a curve of each and shifts.json")
 
 
+def check_options(arguments: argparse.Namespace) -> None:
+    """Refuse, before a model is loaded, options that do not go together, and an output folder that is in use."""
+    if arguments.shifts is None:
+        if arguments.out is not None:
+            raise InputError("umsrep evaluate: --out needs --shifts")
+        return
+    for other in ("review", "adapt"):
+        if getattr(arguments, other, None) is not None:
+            raise InputError(f"umsrep evaluate: give --shifts or --{other}, one run each")
+    out = arguments.out
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out}: exists already and is not empty; name another folder")
+
+
 def evaluate_under_shifts(arguments: argparse.Namespace, model: Any) -> None:
     """Run `umsrep evaluate --shifts` and print its table or JSON."""
     from umsrep.tasks.runfolder import plain
     from umsrep.tasks.shift.robustness import evaluate_shifts
 
     out = arguments.out
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: exists already and is not empty; name another folder")
     found = evaluate_shifts(
         model,
         arguments.data,
