@@ -33,7 +33,7 @@ def check_features(features: Any, name: str = "features") -> Array:
     Raises:
         InputError: if they are not numbers [N, D] with N and D of 1 or more, all finite.
     """
-    array = np.asanyarray(features)
+    array: Array = np.asanyarray(features)
     if array.ndim != 2 or array.dtype.kind not in "fiu" or 0 in array.shape:
         raise InputError(f"{name}: {array.dtype} {list(array.shape)}, but numbers [N, D] are needed, one row an image")
     if array.dtype.kind != "f":

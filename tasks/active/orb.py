@@ -53,7 +53,7 @@ def orb_vector(image: Any) -> NDArray[np.float32] | None:
     height, width = array.shape
     size = [max(1, round(side * SIDE / max(height, width))) for side in (height, width)]
     fitted = F.interpolate(scaled, size=size, mode="bilinear", antialias=True, align_corners=False)[0, 0].clamp(0, 1).numpy()
-    detector = ORB(n_keypoints=KEYPOINTS)
+    detector: Any = ORB(n_keypoints=KEYPOINTS)  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # angles of flat patches

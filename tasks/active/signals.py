@@ -190,7 +190,7 @@ def probe_probabilities(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    classes = np.array([cells[i] for i in np.flatnonzero(labelled)])
+    classes = np.array([cells[i] for i in np.flatnonzero(labelled).tolist()])
     if len(set(classes.tolist())) < 2:
         raise InputError(
             f"column '{columns[0]}': all {len(classes)} labelled training row(s) are '{classes[0]}', so nothing can be uncertain; "

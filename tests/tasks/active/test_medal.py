@@ -47,7 +47,7 @@ def plain(features: NDArray[Any], labelled: list[int], scores: NDArray[Any], bud
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 def test_it_is_the_rule_word_by_word(rule: medal.Distance, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(3)
-    features = random.normal(size=(200, 6)).astype(dtype)
+    features: NDArray[Any] = random.normal(size=(200, 6)).astype(dtype)
     probabilities = random.dirichlet(np.ones(3), 200)
     labelled = [5, 190, 17]
     scores = entropy(probabilities)

@@ -16,6 +16,7 @@ from umsrep import InputError
 from umsrep.tasks.active import state
 from umsrep.tasks.data.manifest import load_manifest
 from umsrep.tasks.feature_cache import digest_images
+from umsrep.zoo.folder import write_whole
 
 
 def add(folder: Path, rows: list[int], columns: tuple[str, ...] = ("label",)) -> state.State:
@@ -102,7 +103,7 @@ def test_two_at_once_do_not_overwrite_each_other(tmp_path: Path) -> None:
 
 def test_a_round_whose_state_was_not_written_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_tiny_data(tmp_path)
-    written = state.write_whole
+    written = write_whole
 
     def stop(path: Path, write: Any) -> None:
         if path.name == state.FILE:

@@ -16,7 +16,7 @@ from umsrep.tasks.cli import main
 def test_a_round_in_words_and_in_json(tmp_path: Path, capsys: Capture) -> None:
     folder = write_tiny_data(tmp_path / "data")
     model = tiny_model(folder).save_pretrained(tmp_path / "model")
-    words = ["acquire", folder, "--model", model, "--task", "size", "--cache", tmp_path / "cache"]
+    words: list[str | Path] = ["acquire", folder, "--model", model, "--task", "size", "--cache", tmp_path / "cache"]
     text = printed(capsys, *words, "--budget", "2")
     assert "round 1: 2 of 3 unlabelled training rows to annotate for 'size' (label) by medal; 13 labelled" in text
     assert "mean distance" in text
@@ -29,7 +29,7 @@ def test_a_round_in_words_and_in_json(tmp_path: Path, capsys: Capture) -> None:
 
 def test_faults_are_one_line(tmp_path: Path, capsys: Capture) -> None:
     folder = write_tiny_data(tmp_path / "data")
-    words = ["acquire", folder, "--budget", "1"]
+    words: list[str | Path] = ["acquire", folder, "--budget", "1"]
     assert "--task classification or segmentation" in refused(capsys, *words)
     assert "no column 'lable'" in refused(capsys, *words, "--targets.size.column", "lable")
     assert "needs a model" in refused(capsys, *words, "--targets.size.column", "label")
