@@ -226,7 +226,7 @@ class FineTuneConfig:
                     raise InputError(f"config: data '{data.path}' names task '{name}'{nearest(name, self.tasks)}")
             if data.licenses == []:
                 raise InputError(f"config: data '{data.path}': licenses is empty; leave it out to use all rows")
-            if data.unlabelled and (data.tasks or data.targets or data.fraction != 1 or data.licenses):
+            if data.unlabelled and (data.tasks or data.targets or data.fraction != 1 or data.licenses or data.leave_out):
                 raise InputError(f"config: data '{data.path}': unlabelled: true goes with path and split_column alone")
             if data.unlabelled and self.unlabelled is None:
                 raise InputError(f"config: data '{data.path}' is unlabelled: add the block unlabelled, or leave the set out")

@@ -167,7 +167,7 @@ def _cells(values: Mapping[str, Any], output: Path, path: Path) -> Iterator[Cell
             parsed[tuple(entries)] = _parse(values, axes, chosen, where)
         config, tests, probe = parsed[tuple(entries)]
         folder = str(output / "_".join([*chosen.values(), f"{fraction:g}", str(seed)]))
-        data = [dataclasses.replace(one, fraction=one.fraction * fraction) for one in config.data]
+        data = [one if one.unlabelled else dataclasses.replace(one, fraction=one.fraction * fraction) for one in config.data]
         yield Cell(chosen, float(fraction), int(seed), dataclasses.replace(config, seed=seed, output=folder, data=data), tests, probe)
 
 

@@ -162,5 +162,10 @@ def _unannotated(manifest: Manifest, columns: Columns) -> list[Finding]:
     if not number:
         return []
     return [
-        Finding(False, "no annotation", f"{manifest.table}: {number} of {len(manifest)} rows have neither mask nor label: denoising only")
+        Finding(
+            False,
+            "no annotation",
+            f"{manifest.table}: {number} of {len(manifest)} rows have neither mask nor label: they train denoising, and the "
+            "other tasks only with the block unlabelled",
+        )
     ]

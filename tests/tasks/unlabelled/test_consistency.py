@@ -37,7 +37,9 @@ def value(loss: Consistency, output: Tensor, answer: Tensor, **batch: Tensor) ->
 
 @pytest.mark.parametrize("kind", ["kl", "mse"])
 @pytest.mark.parametrize(
-    ("task", "shape"), [(ONE, (4, 3)), (SEVERAL, (4, 2)), (MASKS, (4, 2, 4, 4)), (BINARY, (4, 1, 4, 4))], ids=["one", "several", "masks", "binary"]
+    ("task", "shape"),
+    [(ONE, (4, 3)), (SEVERAL, (4, 2)), (MASKS, (4, 2, 4, 4)), (BINARY, (4, 1, 4, 4))],
+    ids=["one", "several", "masks", "binary"],
 )
 def test_it_is_zero_exactly_where_both_agree(kind: Any, task: Task, shape: tuple[int, ...]) -> None:
     logits = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 2

@@ -93,7 +93,9 @@ def test_each_use_of_a_row_has_its_own_draws_and_repeats_exactly(tiny_data: Path
 def test_denoising_gets_two_noisy_versions_of_one_image(tiny_data: Path) -> None:
     views = Views(Augment(0, 0, 0, 0, 0, 0), 1.0, 0.0, {"denoising": Denoising(level=20)})
     item = item_of(made(tiny_data, views=views), 3)
-    a, b = (CONTRACT.denormalise(item[f"{key}/denoising"] - item["weak"] + CONTRACT.normalise(torch.zeros(()))) for key in ("noisy", "twin"))
+    a, b = (
+        CONTRACT.denormalise(item[f"{key}/denoising"] - item["weak"] + CONTRACT.normalise(torch.zeros(()))) for key in ("noisy", "twin")
+    )
     for noise in (a, b):
         assert float(noise.std()) * 255 == pytest.approx(20, rel=0.1)
     assert abs(float((a * b).mean()) / float(a.std() * b.std())) < 0.1, "independent"
@@ -146,7 +148,7 @@ def test_a_run_that_goes_on_takes_up_where_it_was() -> None:
 
 
 def test_a_share_that_is_not_whole_is_refused() -> None:
-    with pytest.raises(InputError, match="unlabelled batch_size 3 .* 2 processes"):
+    with pytest.raises(InputError, match=r"unlabelled batch_size 3 .* 2 processes"):
         JoinedSampler(sampler(world_size=2), 7, 3, offset=12)
 
 
