@@ -84,7 +84,7 @@ def _one(image: Tensor) -> Tensor:
 
 
 def _check(shift: Shift, images: Tensor, masks: Tensor | None, severity: int, seeds: Sequence[int]) -> None:
-    if isinstance(severity, bool) or severity not in SEVERITIES:
+    if isinstance(severity, bool | float) or severity not in SEVERITIES:
         raise InputError(f"severity must be a whole number from 1 to 5, not {severity!r}")
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         found = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else type(images).__name__

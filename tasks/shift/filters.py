@@ -40,7 +40,7 @@ def _gaussian_matrix(size: int, sigma: float) -> Tensor:
     cosines = _cosines(size)
     frequency = torch.arange(size, dtype=torch.float64) / (2 * size)
     transfer = torch.exp(-2 * (math.pi * sigma * frequency) ** 2)
-    return cast(Tensor, (cosines.T @ (transfer[:, None] * cosines)).float())
+    return (cosines.T @ (transfer[:, None] * cosines)).float()
 
 
 def gaussian_blur(image: Tensor, sigma: float, sigma_columns: float | None = None) -> Tensor:
@@ -95,7 +95,7 @@ def motion(image: Tensor, magnitude: tuple[float, float], draws: Draws) -> Tenso
     padded = F.pad(image, (margin,) * 4, mode="replicate")
     tall, wide = padded.shape[-2:]
     transfer = torch.fft.rfft2(kernel, s=(tall, wide))[:, None]
-    blurred = torch.fft.irfft2(torch.fft.rfft2(padded) * transfer, s=(tall, wide))
+    blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(padded) * transfer, s=(tall, wide))
     return blurred[..., 2 * margin : 2 * margin + height, 2 * margin : 2 * margin + width]
 
 

@@ -40,8 +40,10 @@ def phantom(modality: str, side: int = 160) -> Tensor:
         power = rng.exponential(size=(side, side)) * np.exp(-1.3 * depth) * (1 + 6 * bright) * (1 - 0.97 * cyst)
         grey = 1 + 10 * np.log10(power + 1e-4) / 50 - 0.12
         return torch.from_numpy(np.clip(grey, 0, 1) * ((np.abs(angle) < 0.62) & (depth > 0.2) & (depth < 1.1))).float()[None]
-    cells = sum(disc(*rng.uniform(0.05, 0.95, 2), *rng.uniform(0.02, 0.05, 2), 0.01) for _ in range(60))
-    cells = np.clip(np.asarray(cells), 0, 1)
+    cells = np.zeros((side, side))
+    for _ in range(60):
+        (row, column), (tall, wide) = rng.uniform(0.05, 0.95, 2), rng.uniform(0.02, 0.05, 2)
+        cells = np.minimum(cells + disc(row, column, tall, wide, 0.01), 1)
     texture = 0.05 * np.sin(25 * (down + 0.3 * np.sin(9 * across))) + 0.02 * noise
     planes = [level - fall * cells + texture for level, fall in ((0.88, 0.5), (0.62, 0.42), (0.78, 0.22))]
     return torch.from_numpy(np.clip(np.stack(planes), 0, 1)).float()

@@ -101,9 +101,9 @@ def evaluate_shifts(
             for metric, drawn in _drop_draws(clean, at).items():
                 drops.setdefault(metric, []).append(drawn)
         overall = {}
-        for metric, drawn in drops.items():
+        for metric, every in drops.items():
             value = float(np.mean([entries[s.name]["heads"][name]["drop"][metric]["value"] for s in shifts]))
-            together = np.mean(drawn, axis=0)
+            together = np.mean(every, axis=0)
             overall[metric] = estimate(value, together, n=len(draws.groups), patients=draws.patients(), level=draws.level)
         heads[name] = {
             "kind": task.kind, "n": len(draws.groups), "patients": draws.patients(), "main": MAIN[task.kind],

@@ -104,7 +104,7 @@ def test_mistakes_are_named() -> None:
     image = phantom()
     with pytest.raises(InputError, match=r"no shift is called 'scater'.*'scatter'"):
         apply_shift(image, "scater", 1, 0)
-    for severity in (0, 6, 2.5, True):
+    for severity in (0, 6, 2.5, 2.0, True):
         with pytest.raises(InputError, match="severity must be a whole number from 1 to 5"):
             apply_shift(image, "scatter", severity, 0)  # type: ignore[arg-type]
     for wrong in (image * 2 - 1, image * float("nan"), (image * 255).to(torch.uint8), image[0], image[None]):

@@ -10,6 +10,7 @@ from scipy import ndimage
 from tests.tasks.shift.test_apply import phantom
 from umsrep.tasks.shift import filters
 from umsrep.tasks.shift.draws import Draws
+from umsrep.tasks.shift.shift import REFERENCE_SIDE
 
 
 def draws(seed: int = 0) -> Draws:
@@ -51,14 +52,14 @@ def moments(kernel: torch.Tensor) -> tuple[float, float, float, float]:
 
 
 def test_defocus_spreads_a_point_over_a_disc() -> None:
-    radius = 6.0 / 65 * filters.REFERENCE_SIDE  # 6 pixels here
+    radius = 6.0 / 65 * REFERENCE_SIDE  # 6 pixels here
     total, row, column, variance = moments(filters.defocus(point(), (radius, 0.0), draws()))
     assert (total, row, column) == pytest.approx((1, 32, 32), abs=1e-3)
     assert variance == pytest.approx(6.0**2 / 4, rel=0.02)  # of a uniform disc along one axis
 
 
 def test_motion_is_centred_and_as_long_as_half_a_gaussian() -> None:
-    sigma = 4.0 / 65 * filters.REFERENCE_SIDE
+    sigma = 4.0 / 65 * REFERENCE_SIDE
     total, row, column, variance = moments(filters.motion(point(), (4 * sigma, sigma), draws()))
     assert (total, row, column) == pytest.approx((1, 32, 32), abs=1e-2)
     assert variance == pytest.approx(4.0**2 * (1 - 2 / np.pi) + 1 / 6, rel=0.03)  # half-normal, and the bilinear pixels

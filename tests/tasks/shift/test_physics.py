@@ -63,6 +63,7 @@ def test_depth_keeps_the_transducer_and_shrinks_the_rest() -> None:
     image, mask = torch.zeros(1, 1, 60, 60), torch.zeros(1, 60, 60, dtype=torch.long)
     image[..., 40:44, 28:32], mask[..., 40:44, 28:32] = 1, 1
     _, moved = geometry.depth(image, mask, 2.0, draws())
+    assert moved is not None
     assert torch.equal(moved[0].eq(1).nonzero().unique(), torch.tensor([20, 21, 29, 30]))  # rows 40-43 to 20-21, columns about the middle
     assert bool((moved[0, 30:] == 255).all())
     assert bool((moved[0, :30, 15:45] != 255).all())
@@ -72,8 +73,10 @@ def test_sweep_speed_stretches_time_from_the_left() -> None:
     image, mask = torch.zeros(1, 1, 16, 40), torch.zeros(1, 16, 40, dtype=torch.long)
     mask[..., 10:12] = 1
     _, faster = geometry.sweep_speed(image, mask, 2.0, draws())
+    assert faster is not None
     assert faster[0, 0].eq(1).nonzero().flatten().tolist() == [20, 21, 22, 23]
     _, slower = geometry.sweep_speed(image, mask, 0.5, draws())
+    assert slower is not None
     assert slower[0, 0].eq(1).nonzero().flatten().tolist() == [5]
     assert bool((slower[..., 20:] == 255).all())
 
@@ -84,6 +87,7 @@ def test_a_lower_velocity_scale_aliases() -> None:
     mask[:, 9:11] = 1  # rows run from +1 to -1: row 9.5 is +0.7625 of the limit
     image[:, :, 9:11] = 1
     shown, moved = geometry.velocity_scale(image, mask, 0.5, draws())
+    assert moved is not None
     rows = moved[0, :, 0].eq(1).nonzero().flatten()
     assert float(rows.float().mean()) == pytest.approx(39.5 + 0.475 * 40, abs=1)
     assert float(shown[0, 0, rows].min()) > 0.4
