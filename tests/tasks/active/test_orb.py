@@ -23,7 +23,7 @@ def textured(seed: int, side: int = 128) -> NDArray[np.uint8]:
 
 def test_the_vector_is_the_share_of_ones_over_the_keypoints() -> None:
     image = textured(0)
-    detector: Any = ORB(n_keypoints=orb.KEYPOINTS)  # type: ignore[no-untyped-call]
+    detector: Any = ORB(n_keypoints=orb.KEYPOINTS)
     detector.detect_and_extract((image.astype(np.float64) - image.min()) / (float(image.max()) - image.min()))
     vector = orb.orb_vector(image)
     assert vector is not None
