@@ -33,10 +33,9 @@ def fourier_domain_adapt(source: Tensor, target: Tensor, beta: float) -> Tensor:
         InputError: for other shapes, integers, values that are not finite, or a beta outside 0-1.
     """
     for what, image in (("source", source), ("target", target)):
-        if image.ndim not in (3, 4) or not image.is_floating_point() or not image.numel():
-            raise InputError(
-                f"fourier_domain_adapt: {what} must be float images [C, H, W] or [B, C, H, W], not {image.dtype} {list(image.shape)}"
-            )
+        if not isinstance(image, Tensor) or image.ndim not in (3, 4) or not image.is_floating_point() or not image.numel():
+            found = f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(f"fourier_domain_adapt: {what} must be float images [C, H, W] or [B, C, H, W], not {found}")
         if not bool(torch.isfinite(image).all()):
             raise InputError(f"fourier_domain_adapt: the {what} has values that are NaN or infinite")
     if not 0 <= beta <= 1:  # NaN as well

@@ -121,6 +121,8 @@ def test_wrong_images_are_refused() -> None:
     for target, message in cases:
         with pytest.raises(InputError, match=message):
             fourier_domain_adapt(good, target, 0.1)
+    with pytest.raises(InputError, match="not ndarray"):
+        fourier_domain_adapt(good.numpy(), good, 0.1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="the source has values"):
         fourier_domain_adapt(good * math.inf, good, 0.1)
     for beta in (-0.1, 1.1, math.nan):

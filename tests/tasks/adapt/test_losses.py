@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics.pairwise import rbf_kernel
@@ -191,3 +192,11 @@ def test_an_overflow_is_said_to_be_one() -> None:
 def test_bandwidths_that_are_none_are_refused(bandwidths: Any) -> None:
     with pytest.raises(InputError, match="bandwidths must be one or more numbers above 0"):
         mmd_loss(features(3), features(3), bandwidths)
+
+
+def test_one_bandwidth_may_be_of_any_number_type() -> None:
+    source, target = torch.randn(6, 3), torch.randn(5, 3)
+    expected = mmd_loss(source, target, 2.0)
+    some: list[Any] = [2, np.float32(2), np.array(2.0), torch.tensor(2.0), [2.0]]
+    for bandwidth in some:
+        assert torch.equal(mmd_loss(source, target, bandwidth), expected)
