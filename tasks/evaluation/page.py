@@ -16,8 +16,10 @@ from umsrep.tasks.evaluation.page_text import Grid, estimate, grid
 from umsrep.tasks.web_page import render_page
 
 _MOST_PICTURE = 8_000_000
-_PER_CLASS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv")
-_PER_CLASS += ("dice", "iou", "hd95", "hd95_mm", "surface_dice", "surface_dice_mm")
+_PER_CLASS: tuple[str, ...] = (
+    *("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv"),
+    *("dice", "iou", "hd95", "hd95_mm", "surface_dice", "surface_dice_mm"),
+)
 """Metrics that the table of classes shows; review.json has all."""
 
 
@@ -117,7 +119,7 @@ def _per_class(task: Mapping[str, Any]) -> Grid:
 def _prevalence(task: Mapping[str, Any]) -> Grid:
     """Return a row a class and a column a site, or the other way round where there are more sites."""
     found = task["prevalence"]
-    places = [("all", task["n"], task["patients"], {}, found["overall"])]
+    places: list[tuple[str, int, int, Mapping[str, int], Mapping[str, Any]]] = [("all", task["n"], task["patients"], {}, found["overall"])]
     places += [(f"site {text.group_name(s['site'])}", s["n"], s["patients"], s["counts"], s["prevalence"]) for s in found["by_site"]]
     names = list(found["overall"])
     caption = f"Prevalence. What a label means here: {found['definition']}"

@@ -207,10 +207,11 @@ def quantile_text(method: Mapping[str, Any]) -> str:
     def each(value: Any, write: Any) -> str:
         if isinstance(value, Mapping) and len(value) > _FEW:
             known = [v for v in value.values() if v is not None]
-            return f"{write(min(known))} to {write(max(known))} by class" if known else NONE
+            ends = list(dict.fromkeys(write(v) for v in (min(known), max(known)))) if known else [NONE]
+            return f"{' to '.join(ends)} (by class)"
         return ", ".join(f"{name} {write(v)}" for name, v in value.items()) if isinstance(value, Mapping) else write(value)
 
-    text = f"quantile {each(method['quantile'], number)} from {each(method['calibration_n'], count)} calibration rows"
+    text = f"quantile {each(method['quantile'], number)}; calibration rows {each(method['calibration_n'], count)}"
     return text + (f"; needed: {method['needed']}" if method.get("needed") else "")
 
 

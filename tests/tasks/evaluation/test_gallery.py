@@ -54,7 +54,11 @@ def _review_of(rows: list[int]) -> dict[str, Any]:
     sizes = [{"truth": "small", "predicted": "large", "probabilities": {"large": 0.7}, "correct": False}] * len(rows)
     discs = [{"dice": {"disc": 0.1}, "hd95": {"disc": 3.0}, "score": row / 100} for row in rows]
     clean = [{"psnr": 20.0, "psnr_noisy": 18.0, "score": 2.0}] * len(rows)
-    parts = {"denoising": ("denoising", clean), "disc": ("segmentation", discs), "size": ("classification", sizes)}
+    parts: dict[str, tuple[str, list[dict[str, Any]]]] = {
+        "denoising": ("denoising", clean),
+        "disc": ("segmentation", discs),
+        "size": ("classification", sizes),
+    }
     return {
         "tasks": {
             name: {"kind": kind, "records": [a | b for a, b in zip(common, more, strict=True)]} for name, (kind, more) in parts.items()

@@ -41,6 +41,7 @@ def test_shifts_of_something_else_are_refused() -> None:
     for change in ({"split": "validation"}, {"heads": {"other": {"n": 40}}}, {"heads": {"pneumonia": {"n": 39}}}):
         with pytest.raises(InputError, match="the review"):
             check_shifts(shifts() | change, review, "f")
+    wrong: object
     for wrong in ([], {"heads": {}}):
         with pytest.raises(InputError, match="is no JSON of"):
             check_shifts(wrong, review, "f")
