@@ -21,7 +21,7 @@ from umsrep.zoo import Encoder
 Model = TypeVar("Model", bound=nn.Module)
 
 AT_ONCE = 3_000_000
-"""Input values that pass at once by default: 1 GiB of feature maps in tf_efficientnet_lite0 with a U-Net decoder (350 bytes a value, measured)."""
+"""Input values that pass at once by default: 1 GiB of feature maps in tf_efficientnet_lite0 with a U-Net decoder (350 bytes each)."""
 
 
 def adabn(
