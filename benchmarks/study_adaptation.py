@@ -24,6 +24,7 @@ from umsrep.errors import InputError
 from umsrep.tasks.adapt.evaluating import with_tent
 from umsrep.tasks.adapt.target import adapted_copy, target_images
 from umsrep.tasks.benchmark.grid import MAIN_METRICS, Cell, load_benchmark
+from umsrep.tasks.config import AdaptConfig
 from umsrep.tasks.data.dataset import JointDataset, Target
 from umsrep.tasks.evaluate import collect, evaluation_set, summarise
 from umsrep.tasks.evaluation.evaluating import thresholds_of
@@ -77,12 +78,12 @@ def measured(cell: Cell, model: MultiTaskModel) -> Iterator[tuple[str, JointData
 
 def adapt(grid: Path) -> None:
     """Measure AdaBN and TENT on each ERM run; what is measured already is left as it is."""
-    target_of = {cell.axes["set"]: cell.config.adapt for cell in load_benchmark(grid).cells if cell.config.adapt is not None}
-    for cell in load_benchmark(grid).cells:
+    benchmark = load_benchmark(grid)
+    for cell in benchmark.cells:
         if cell.axes["variant"] != "erm":
             continue
-        folder, goal = Path(cell.config.output), target_of[cell.axes["set"]]
-        if goal is None or not (folder / "report.json").is_file():
+        folder, goal = Path(cell.config.output), AdaptConfig(**benchmark.values["sets"][cell.axes["set"]]["adapt"])
+        if not (folder / "report.json").is_file():
             sys.exit(f"error: {folder}: no finished run; run umsrep benchmark --config {grid} first")
         if (folder / "adapted.json").is_file():
             continue
