@@ -93,17 +93,23 @@ def _line(event: yaml.Event) -> int:
 def config_from_dict(values: Mapping[str, Any], *, where: str = "config") -> FineTuneConfig:
     """Check plain values and make the configuration; errors as in `load_config`."""
     _check_keys(values, FineTuneConfig, where, "")
+    for key in _MAY_BE_NULL:  # apart: in an optional block jsonargparse tells a mistake in a paragraph
+        if values.get(key) is not None:
+            _instantiate(_NESTED[key], key, values[key], where)
+    config: FineTuneConfig = _instantiate(FineTuneConfig, "run", _words(values), where)
+    return config
+
+
+def _instantiate(kind: type, name: str, values: Any, where: str) -> Any:
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(FineTuneConfig, "run")
+    parser.add_class_arguments(kind, name)
     try:
-        parsed = parser.instantiate(parser.parse_object({"run": _words(values)}))
+        return getattr(parser.instantiate(parser.parse_object({name: values})), name)
     except (ArgumentError, TypeError, OverflowError) as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         message = re.sub(r"\brun\.", "", " ".join(str(error).split()))
         raise InputError(f"{where}: {message}") from error
-    config: FineTuneConfig = parsed.run
-    return config
 
 
 def _words(values: Mapping[str, Any]) -> dict[str, Any]:

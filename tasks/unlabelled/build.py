@@ -213,5 +213,5 @@ def _priors(train: JointDataset, tasks: Mapping[str, Task]) -> dict[str, Tensor]
 
 def adapt_norms(model: MultiTaskModel, target: UnlabelledDataset, config: FineTuneConfig) -> MultiTaskModel:
     """Give a trained model's batch norms the target's statistics, in place (`umsrep.tasks.adapt.adabn`)."""
-    order = [range(start, min(start + config.batch_size, len(target))) for start in range(0, len(target), config.batch_size)]
+    order = [list(range(start, min(start + config.batch_size, len(target)))) for start in range(0, len(target), config.batch_size)]
     return adabn(model, DataLoader(target, batch_sampler=order, num_workers=config.workers, collate_fn=collate_target), title="adabn")

@@ -85,7 +85,7 @@ def test_rows_without_any_annotation_are_unlabelled(tiny_data: Path, tmp_path: P
 
 
 def test_a_set_can_be_unlabelled_as_a_whole(tiny_data: Path, target: Path, tmp_path: Path) -> None:
-    sets = [{"path": str(tiny_data)}, {"path": str(target), "unlabelled": True}]
+    sets: list[dict[str, Any]] = [{"path": str(tiny_data)}, {"path": str(target), "unlabelled": True}]
     assert numbers(quick(sets, tmp_path, unlabelled={})) == [*sorted(WITHOUT_LABEL), *range(16)], "training rows alone"
     bare = rewrite(write_tiny_data(tmp_path / "bare"), without(*LABELS, "split"))
     sets[1]["path"] = str(bare)

@@ -66,7 +66,7 @@ def test_dann_trains_the_discriminator_one_way_and_the_features_the_other() -> N
         x += 0.5 * x.grad
         for parameter in loss.discriminator.parameters():
             assert parameter.grad is not None
-            parameter -= 0.05 * parameter.grad
+            parameter.sub_(0.05 * parameter.grad)
         assert float(run(loss, x)[0]) < before
     for progress, factor in ((0.0, 0.0), (0.1, 2 / (1 + math.exp(-1)) - 1)):
         x.grad = None
