@@ -12,8 +12,23 @@ from PIL import Image
 
 from tests.tasks.runs import TASKS, run_config, tiny_model
 from umsrep.errors import InputError
-from umsrep.tasks.pictures import COLOURS, draw_curves, draw_samples, overlay, save_png
+from umsrep.tasks.pictures import COLOURS, draw_curves, draw_samples, outlines, overlay, save_png
 from umsrep.tasks.setup import build_sets
+
+
+def test_outlines_run_inside_the_mask_and_dashes_leave_gaps() -> None:
+    image = np.full((12, 12), 100, dtype=np.uint8)
+    mask = np.zeros((12, 12), dtype=int)
+    mask[2:9, 3:12] = 1  # touches the right edge of the picture, which is a border too
+    out = outlines(image, mask, (1, 2, 3))
+    drawn = (out == (1, 2, 3)).all(2)
+    assert drawn.sum() == 2 * 9 + 2 * 5
+    assert not drawn[mask == 0].any()
+    assert (out[~drawn] == 100).all()
+    assert (outlines(image, mask, (1, 2, 3), width=2) == (1, 2, 3)).all(2).sum() == drawn.sum() + 2 * 7 + 2 * 3
+    dashed = (outlines(image, mask, (1, 2, 3), dashed=True) == (1, 2, 3)).all(2)
+    assert 0 < dashed.sum() < drawn.sum()
+    assert not (dashed & ~drawn).any()
 
 
 def test_an_overlay_colours_the_mask_and_nothing_else() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.tasks.cli.console import Capture, printed, refused
+from tests.tasks.evaluation.reviews import whole_review
 from umsrep.errors import InputError
 from umsrep.tasks.cli.reviewing import read_groups
+from umsrep.tasks.evaluation.publishing import write_pages
 from umsrep.tasks.trainer import Report
 
 
@@ -55,3 +57,21 @@ def test_groups() -> None:
     assert read_groups(None) == ([], {})
     with pytest.raises(InputError, match="'b' is no number"):
         read_groups("age:1:b")
+
+
+def test_the_page_is_written_again_and_other_folders_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "r"
+    folder.mkdir()
+    write_pages(whole_review() | {"checklist": []}, folder)
+    before = (folder / "review.html").read_bytes()
+    (folder / "review.html").unlink()
+    assert "review.html" in printed(capsys, "review", folder)
+    assert (folder / "review.html").read_bytes() == before
+    assert "no such file" in refused(capsys, "review", tmp_path)
+    assert "cannot be read" in refused(capsys, "review", folder, "--shifts", tmp_path / "none.json")
+    assert "no such file" in refused(capsys, "review", folder, "--left-out", tmp_path)
+
+
+def test_options_of_pictures_need_a_review(tmp_path: Path, capsys: Capture) -> None:
+    assert "--review-ids needs --review DIR" in refused(capsys, "evaluate", tmp_path, tmp_path, "--review-ids")
+    assert "--review-pictures needs --review DIR" in refused(capsys, "evaluate", tmp_path, tmp_path, "--review-pictures", "0")
