@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -123,13 +123,13 @@ def opened(contract: InputContract, images: list[Path] | list[np.ndarray]) -> It
 
 
 @torch.inference_mode()
-def look(model: MultiTaskModel, images: Iterator[LoadedImage]) -> Seen:
+def look(model: MultiTaskModel, images: Iterable[LoadedImage]) -> Seen:
     """Return what every score is made from."""
     contract = model.encoder.contract
     found: dict[str, list[np.ndarray]] = {"pyramid": [], "pre-logits": [], "energy": []}
     x = torch.stack([contract.normalise(contract.fit(image.unit_CHW)) for image in images])
     with evaluation_mode(model):
-        for batch in x.split(32):
+        for batch in torch.split(x, 32):
             outputs, maps, embedding = model.run(batch, ["pneumonia"], seen=True)
             assert embedding is not None
             found["pyramid"].append(pyramid_statistics(maps).numpy())
@@ -142,10 +142,10 @@ def compare(guard: Guard, seen: dict[str, Seen], kinds: dict[str, str]) -> dict[
     """Return for each score how many of each set are flagged at the same rate of false alarms, and the AUROC against the own test rows."""
 
     def unit(x: np.ndarray) -> np.ndarray:
-        return x / np.linalg.norm(x, axis=1, keepdims=True)
+        return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
 
     def nearest(bank: np.ndarray, x: np.ndarray, k: int) -> np.ndarray:
-        return np.sort(np.linalg.norm(x[:, None] - bank[None], axis=2), axis=1)[:, k - 1]
+        return np.asarray(np.sort(np.linalg.norm(x[:, None] - bank[None], axis=2), axis=1)[:, k - 1])
 
     bank = unit(seen["train"]["pre-logits"].astype(np.float64))
     own = guard.reference.coordinates(seen["train"]["pyramid"])

@@ -75,7 +75,7 @@ class Guard:
     @functools.cached_property
     def spread(self) -> np.ndarray:
         """[K + 1] standard deviations of the bank's coordinates, above 0."""
-        return np.maximum(self.bank.std(axis=0), 1e-6)
+        return np.asarray(np.maximum(self.bank.std(axis=0), 1e-6))
 
     def distances(self, embeddings: np.ndarray) -> np.ndarray:
         """Return each embedding's [N, D] distance to its k-th nearest training picture."""

@@ -164,7 +164,8 @@ def spread_rows(manifest: Manifest, rows: Sequence[int], count: int, *, least: i
 
     ordered = sorted(rows, key=key)
     had: collections.Counter[str] = collections.Counter()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for row in ordered:
         had[patients[row]] += 1
         (rest if patients[row] and had[patients[row]] > 1 else first).append(row)

@@ -74,8 +74,8 @@ def predict_files(
             tell_flagged(loaded, results, watching, guard, first=start)
             for path, one, result in zip(some, loaded, results, strict=True):
                 name = names[len(summary)]
-                known = {"frame": frame, "spacing_mm": one.spacing and list(one.spacing), "bent": list(one.bent) or None}
-                known |= {"out_of_distribution": _strangeness(result, watching)}
+                known: dict[str, Any] = {"frame": frame, "spacing_mm": one.spacing and list(one.spacing), "bent": list(one.bent) or None}
+                known["out_of_distribution"] = _strangeness(result, watching)
                 entry: dict[str, Any] = {"file": str(path), **{key: value for key, value in known.items() if value is not None}}
                 unit = one.unit_CHW.numpy()
                 picture = unit[0] if len(unit) != 3 else np.moveaxis(unit, 0, 2)

@@ -80,8 +80,9 @@ def draw_magnitude(operation: Operation, generator: torch.Generator) -> Magnitud
 
 def check_unit(image: Tensor) -> None:
     """Refuse what is no float image [C, H, W] in 0-1."""
-    if image.ndim != 3 or not image.is_floating_point():
-        raise InputError(f"augmentation takes one float image [C, H, W], not {image.dtype} {list(image.shape)}")
+    if not isinstance(image, Tensor) or image.ndim != 3 or not image.is_floating_point() or not image.numel():
+        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+        raise InputError(f"augmentation takes one float image [C, H, W], not {found}")
     low, high = (float(v) for v in torch.aminmax(image))
     if not (low >= 0 and high <= 1):
         raise InputError(f"augmentation takes values from 0 to 1, not {low:g} to {high:g}: scale the image first (InputContract.load does)")

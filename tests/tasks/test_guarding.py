@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,9 +59,10 @@ def test_looking_changes_no_result(model: MultiTaskModel, tasks: list[str] | Non
 def test_scores_do_not_depend_on_heads_tiles_flips_or_batches(model: MultiTaskModel) -> None:
     pictures = [np.tile(p, (4, 4)) for p in usual(3, 4)]
     expected = [one["disc"].out_of_distribution for one in model.predict(pictures)]
-    for options in ({"tasks": ["size"]}, {"tile": 64}, {"flips": True}, {"batch_size": 1}, {"tasks": ["disc"], "tile": 64}):
-        found = [next(iter(one.values())).out_of_distribution for one in model.predict(pictures, **options)]  # type: ignore[arg-type]
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    choices: list[dict[str, Any]] = [{"tasks": ["size"]}, {"tile": 64}, {"flips": True}, {"batch_size": 1}, {"tasks": ["disc"], "tile": 64}]
+    for options in choices:
+        found = [next(iter(one.values())).out_of_distribution for one in model.predict(pictures, **options)]
+        assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_denoising_alone_is_guarded() -> None:

@@ -126,7 +126,7 @@ def test_every_section_says_what_was_measured() -> None:
 
 def test_what_was_not_measured_is_said_so() -> None:
     text = build_card("m", CONFIG)
-    assert text.count(NOT_MEASURED) == 7  # results, transfer, interference, cost, shift, calibration, subgroups
+    assert text.count(NOT_MEASURED) == 8  # results, transfer, interference, cost, shift, calibration, subgroups, guard
     assert not lint_card(text, config=CONFIG)
     assert metadata_of(text)["license"] == "unknown"
     assert "model-index" not in metadata_of(text)

@@ -1,5 +1,6 @@
 import collections
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -120,6 +121,8 @@ def test_left_out_operations_are_drawn_and_not_applied():
         (torch.full((1, 8, 8), float("nan")), "from 0 to 1"),
         (torch.zeros(3, 8, 8, dtype=torch.uint8), "uint8"),
         (torch.zeros(2, 3, 8, 8), "one float image"),
+        (torch.zeros(1, 0, 8), "one float image"),
+        (np.zeros((1, 8, 8)), "not ndarray"),
     ],
 )
 def test_mistakes_are_told(image, told):

@@ -32,7 +32,7 @@ def test_makes_measures_and_is_used(folder: Path, data: Path, tmp_path: Path, ca
     for number, picture in enumerate(strange()):
         Image.fromarray(picture).save(other / "images" / f"{number}.png")
     (other / "metadata.csv").write_text("file_name\n" + "".join(f"images/{n}.png\n" for n in range(4)))
-    words = ["guard", folder, data, "--measure", data, other, "--json"]
+    words: list[str | Path] = ["guard", folder, data, "--measure", data, other, "--json"]
     dry = json.loads(printed(capsys, *words, "--dry-run"))
     assert hub.REFERENCE_FILE not in hub.read_config(folder)["umsrep"]["sha256"]
     found = json.loads(printed(capsys, *words))
