@@ -30,7 +30,7 @@ def apply_shift(image: Tensor, name: str, severity: int, seed: int) -> Tensor:
 
     Raises:
         InputError: (a ValueError) for an unknown shift or severity, an image that is not float [C, H, W] in 0-1, or a shift of colour on an
-            image that has not three channels.
+            image that has not three channels, or three equal ones.
     """
     return apply_shift_batch(_one(image), name, severity, [seed])[0]
 
@@ -62,10 +62,15 @@ def apply_shift_batch(images: Tensor, name: str, severity: int, seeds: Sequence[
 
 
 @torch.no_grad()
-def shift_batch(images: Tensor, masks: Tensor | None, name: str, severity: int, seeds: Sequence[int]) -> tuple[Tensor, Tensor | None]:
-    """Apply one shift to a batch and its masks [B, ..., H, W], if given. Errors as in `apply_shift_with_mask`."""
+def shift_batch(
+    images: Tensor, masks: Tensor | None, name: str, severity: int, seeds: Sequence[int], *, mixed: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Apply one shift to a batch and its masks [B, ..., H, W], if given. Errors as in `apply_shift_with_mask`.
+
+    With ``mixed``, images of three equal channels are let through a shift of colour: rows of a set whose others have colours.
+    """
     shift = find_shift(name)
-    _check(shift, images, masks, severity, seeds)
+    _check(shift, images, masks, severity, seeds, mixed)
     magnitude = shift.magnitudes[severity - 1]
     batch = images.to(torch.float32).clamp(0, 1)
     draws = Draws(name, seeds, images.device)
@@ -83,7 +88,12 @@ def _one(image: Tensor) -> Tensor:
     return image[None]
 
 
-def _check(shift: Shift, images: Tensor, masks: Tensor | None, severity: int, seeds: Sequence[int]) -> None:
+def is_grey(images: Tensor) -> Tensor:
+    """Tell which rows of [B, C, H, W] have no colour: one channel, or equal ones. Returns bool [B]."""
+    return (images == images[:, :1]).flatten(1).all(1)
+
+
+def _check(shift: Shift, images: Tensor, masks: Tensor | None, severity: int, seeds: Sequence[int], mixed: bool) -> None:
     if isinstance(severity, bool | float) or severity not in SEVERITIES:
         raise InputError(f"severity must be a whole number from 1 to 5, not {severity!r}")
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
@@ -99,6 +109,8 @@ def _check(shift: Shift, images: Tensor, masks: Tensor | None, severity: int, se
             raise InputError(f"images to shift must be in 0-1, not {low:.3g} to {high:.3g}; undo a normalisation first")
     if shift.colour and images.shape[1] != 3:
         raise InputError(f"shift '{shift.name}' changes colours, but the image has {images.shape[1]} channel(s), not 3")
+    if shift.colour and not mixed and bool(is_grey(images).any()):
+        raise InputError(f"shift '{shift.name}' changes colours, but the image is grey: its three channels are equal")
     if masks is not None and (masks.shape[-2:] != images.shape[-2:] or len(masks) != len(images) or masks.is_floating_point()):
         raise InputError(
             f"masks must be whole numbers [B, ..., H, W], H x W {list(images.shape[-2:])}, not {masks.dtype} {list(masks.shape)}"

@@ -19,7 +19,7 @@ from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.predict import evaluation_mode
 from umsrep.tasks.progress import track
 from umsrep.tasks.segmentation import Segmentation
-from umsrep.tasks.shift.apply import apply_shift_batch, shift_batch
+from umsrep.tasks.shift.apply import is_grey, shift_batch
 from umsrep.tasks.shift.draws import row_seed
 from umsrep.tasks.shift.geometry import IGNORE
 from umsrep.tasks.shift.shift import SEVERITIES, Shift
@@ -95,6 +95,18 @@ def collect_shifted(
     }
 
 
+def has_colour(dataset: JointDataset, most: int = 16) -> bool:
+    """Tell whether any of up to 16 images, evenly spread over a set, has colours."""
+    step = max(1, len(dataset) // most)
+    for index in range(0, len(dataset), step):
+        item = dataset[index]
+        if isinstance(item, InputError):
+            raise item
+        if not bool(is_grey(dataset.contract.denormalise(item["image"]).mul(255).round()[None])):
+            return True
+    return False
+
+
 def _seed(dataset: JointDataset, index: int, seed: int) -> int:
     source, row = dataset.items[index]
     manifest = dataset.sources[source].manifest
@@ -115,7 +127,7 @@ def shifted(
         seeds: One a row.
     """
     contract = dataset.contract
-    images = apply_shift_batch(unit, shift.name, severity, seeds)
+    images, _ = shift_batch(unit, None, shift.name, severity, seeds, mixed=True)
     moved = dict(batch)
     moved["image"] = contract.normalise(images).contiguous(memory_format=torch.channels_last)
     if shift.geometric:

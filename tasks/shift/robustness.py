@@ -15,7 +15,7 @@ from umsrep.tasks.evaluation.evaluating import patients_of, thresholds_of
 from umsrep.tasks.evaluation.metrics import LOWER_IS_BETTER, MAIN, statistic_of
 from umsrep.tasks.evaluation.resample import Draws, Sampled, estimate, sample
 from umsrep.tasks.model import MultiTaskModel
-from umsrep.tasks.shift.measuring import UNSHIFTED, collect_shifted
+from umsrep.tasks.shift.measuring import UNSHIFTED, collect_shifted, has_colour
 from umsrep.tasks.shift.medmnistc import BASELINES, MAGNITUDES
 from umsrep.tasks.shift.registry import SHIFTS, choose_shifts
 from umsrep.tasks.shift.shift import SEVERITIES, Shift
@@ -77,6 +77,15 @@ def evaluate_shifts(
     shifts = choose_shifts(words, modality=modality, channels=contract.channels)
     options: dict[str, Any] = {"split": split, "split_column": split_column, "targets": targets, "tasks": tasks}
     dataset = evaluation_set(model, data, noise=noise, level=level, seed=seed, lenient=lenient, **options)
+    chosen = chosen_by(words, modality, contract.channels, len(shifts))
+    if any(shift.colour for shift in shifts) and not has_colour(dataset):
+        named = [shift.name for shift in shifts if shift.colour and shift.name in words]
+        if named or all(shift.colour for shift in shifts):
+            raise InputError(
+                f"shift '{(named or [shifts[0].name])[0]}' changes colours, but the images looked at are grey in three channels"
+            )
+        shifts = [shift for shift in shifts if not shift.colour]
+        chosen = f"{chosen_by(words, modality, contract.channels, len(shifts))}; those of colour are left out, as the images are grey"
     collected = collect_shifted(model, dataset, shifts, seed=seed, batch_size=batch_size, workers=workers, title=title)
     thresholds = thresholds_of(model)
     entries: dict[str, dict[str, Any]] = {shift.name: describe(shift) | {"heads": {}} for shift in shifts}
@@ -112,7 +121,7 @@ def evaluate_shifts(
     return {
         "data": str(data), "split": split, "seed": seed, "resamples": resamples, "noise": noise, "level": level,
         "size": list(contract.size) if isinstance(contract.size, tuple) else contract.size,
-        "chosen": chosen_by(words, modality, contract.channels, len(shifts)), "heads": heads, "shifts": entries,
+        "chosen": chosen, "heads": heads, "shifts": entries,
     }  # fmt: skip
 
 

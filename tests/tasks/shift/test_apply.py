@@ -96,8 +96,9 @@ def test_the_distance_grows_with_severity(name: str, pictures: dict[int, Tensor]
 
 @pytest.mark.parametrize("name", [n for n, s in SHIFTS.items() if s.colour])
 def test_a_shift_of_colour_refuses_grey(name: str) -> None:
-    with pytest.raises(ValueError, match="changes colours"):
-        apply_shift(phantom(), name, 1, 0)
+    for grey in (phantom(), phantom().expand(3, -1, -1)):
+        with pytest.raises(ValueError, match="changes colours"):
+            apply_shift(grey, name, 1, 0)
 
 
 def test_mistakes_are_named() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tasks.runs import tiny_model
+from tests.tasks.runs import ARCH, tiny_model
 from umsrep.errors import InputError
 from umsrep.tasks.cli import main
 from umsrep.tasks.data.dataset import collate
@@ -84,6 +84,16 @@ def test_a_drop_is_the_difference_of_metrics_and_positive_is_worse(model: MultiT
     assert (drop["n"], drop["patients"]) == (16, 8)
     assert found["heads"]["denoising"]["overall"]["psnr_gain"]["value"] == pytest.approx(drop["value"])
     json.dumps(found, allow_nan=True)
+
+
+def test_grey_images_in_three_channels_have_no_shifts_of_colour(tiny_data: Path) -> None:
+    model = tiny_model(tiny_data, encoder={"arch": ARCH, "in_channels": 3}).eval()
+    words = ["pathmnist-saturate"]
+    with pytest.raises(InputError, match="'pathmnist-saturate' changes colours, but the images looked at are grey"):
+        evaluate_shifts(model, tiny_data, words, title=None)
+    found = evaluate_shifts(model, tiny_data, ["histology"], tasks=["size"], resamples=5, title=None)
+    assert "those of colour are left out, as the images are grey" in found["chosen"]
+    assert not any(s["colour"] for s in found["shifts"].values())
 
 
 def sampled(accuracy: float) -> Sampled:
