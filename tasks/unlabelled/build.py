@@ -114,10 +114,9 @@ def _unannotated(
 ) -> tuple[list[Source], int]:
     """Return the unlabelled rows of the run's own data sets, and how many there are."""
     wanted = [train.annotated[name] for name, task in tasks.items() if not isinstance(task, Denoising)]
-    free = np.zeros(len(train), dtype=bool)
+    free: np.ndarray = np.zeros(len(train), dtype=bool)
     if wanted:
-        given = np.stack(wanted)
-        free = ~(given.all(0) if settings.partly else given.any(0))
+        free = np.logical_not((np.all if settings.partly else np.any)(np.stack(wanted), axis=0))
     rows: dict[int, list[int]] = {}
     for number, (s, row) in enumerate(train.items):
         columns = train.sources[s].manifest.columns

@@ -137,6 +137,17 @@ def test_an_unlabelled_set_without_the_block_is_refused(tiny_data: Path, tmp_pat
 
 
 # ---- training ------------------------------------------------------------------------------------------------------
+def test_runs_without_the_keys_are_what_they_were(tiny_data: Path, tmp_path: Path) -> None:
+    """Losses of commit 9d3c7e5, which knew neither key; there, on one machine, all weights agreed to the bit (docs/LOG.md)."""
+    trainer = Trainer(run_config(tiny_data, tmp_path / "run", guard=False))
+    assert trainer.unlabelled is None
+    assert not any("extra" in name for name in trainer.step_module.state_dict())
+    trainer.run()
+    expected = ((0.0737414434, 1.4979479680, 0.6478798802), (0.0786955170, 1.1310303028, 0.5634757555))
+    for entry, values in zip(entries(tmp_path / "run"), expected, strict=True):
+        assert entry["train"] == pytest.approx(dict(zip(TASKS, values, strict=True)), rel=2e-4)
+
+
 def test_without_weight_it_is_ordinary_training(tiny_data: Path, tmp_path: Path) -> None:
     """With norms that keep their statistics, images that count nothing change nothing."""
     options: dict[str, Any] = {"tasks": SIZE | DISC, "batch_norm": "frozen", "optimiser": {"warmup": 0.0}}
