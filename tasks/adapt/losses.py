@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,7 +61,9 @@ def mmd_loss(source: Tensor, target: Tensor, bandwidths: Sequence[float] | float
     source, target = _pair(source, target, "mmd_loss", rows=1)
     if bandwidths is None:
         bandwidths = median_bandwidths(source, target)
-    sigmas = [float(b) for b in ([bandwidths] if isinstance(bandwidths, Real) or getattr(bandwidths, "ndim", 1) == 0 else bandwidths)]
+    given: Any = bandwidths  # also numpy's and torch's numbers and arrays
+    single = isinstance(given, Real) or getattr(given, "ndim", 1) == 0
+    sigmas = [float(sigma) for sigma in ([given] if single else given)]
     if not sigmas or not all(math.isfinite(s) and s > 0 for s in sigmas):
         raise InputError(f"mmd_loss: bandwidths must be one or more numbers above 0, not {bandwidths}")
     with torch.autocast(source.device.type, enabled=False):

@@ -95,7 +95,7 @@ def target_images(
     every = len(rows)
     if limit is not None and limit < every:
         rows = [rows[i * every // limit] for i in range(limit)]
-    heads = model.heads if isinstance(model, MultiTaskModel) else {}
+    heads = dict(model.heads.items()) if isinstance(model, MultiTaskModel) else {}
     denoising = [name for name, head in heads.items() if isinstance(head, DenoisingHead)]
     noisy = denoising[0] if denoising and len(denoising) == len(heads) else None
     tasks = {noisy: Denoising(noise=noise, level=level)} if noisy is not None else {}

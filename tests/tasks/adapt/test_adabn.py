@@ -121,7 +121,8 @@ def test_a_norm_that_is_used_twice_takes_all_it_sees() -> None:
             self.norm = nn.BatchNorm1d(2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm(x) + self.norm(x + 4)
+            first: Tensor = self.norm(x)
+            return first + self.norm(x + 4)
 
     model, x = Twice(), torch.randn(50, 2)
     adabn(model, x.split(10))
@@ -172,8 +173,8 @@ def test_what_cannot_be_adapted_is_refused_and_nothing_has_changed() -> None:
     for model in (nn.Linear(2, 2), nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, track_running_stats=False))):
         with pytest.raises(InputError, match="no batch norm with running statistics"):
             adabn(model, [images()])
-    model = trained_norms(Plain())
-    before = copy.deepcopy(model.state_dict())
+    plain = trained_norms(Plain())
+    before = copy.deepcopy(plain.state_dict())
     broken = images()
     broken[3, 0, 2, 2] = math.nan
     cases: list[tuple[list[Any], str]] = [
@@ -187,8 +188,8 @@ def test_what_cannot_be_adapted_is_refused_and_nothing_has_changed() -> None:
     for batches, message in cases:
         for at_once in (10**9, 0):
             with pytest.raises(InputError, match=message):
-                adabn(model, batches, at_once=at_once)
+                adabn(plain, batches, at_once=at_once)
     for name, value in before.items():
-        assert torch.equal(model.state_dict()[name], value)
+        assert torch.equal(plain.state_dict()[name], value)
     with pytest.raises(InputError, match="sees 1 value a channel"):
         adabn(nn.Sequential(nn.BatchNorm1d(2)), [torch.randn(1, 2)])

@@ -84,7 +84,7 @@ def test_features_climb_while_the_discriminator_descends() -> None:
         assert loss() > start
         shift.zero_()
         for weight, gradient in zip(weights, of_weights, strict=True):
-            weight -= 0.05 * gradient
+            weight.sub_(0.05 * gradient)
         assert loss() < start
 
 

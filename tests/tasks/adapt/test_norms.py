@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from umsrep.errors import InputError

@@ -193,4 +193,4 @@ def test_what_cannot_be_adapted_is_refused_and_nothing_has_changed() -> None:
         Tent(plain, tasks=["cls"])
     for wrong in ({"learning_rate": -1.0}, {"learning_rate": math.nan}, {"steps": 0}):
         with pytest.raises(InputError, match="learning_rate must be 0 or more and steps 1 or more"):
-            Tent(plain, **wrong)  # type: ignore[arg-type]
+            Tent(plain, **wrong)
