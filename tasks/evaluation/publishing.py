@@ -171,6 +171,6 @@ def render_again(
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return plain(json.loads(path.read_text(encoding="utf-8")))  # Python writes NaN, which is no JSON
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
