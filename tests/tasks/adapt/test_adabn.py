@@ -121,8 +121,8 @@ def test_a_norm_that_is_used_twice_takes_all_it_sees() -> None:
             self.norm = nn.BatchNorm1d(2)
 
         def forward(self, x: Tensor) -> Tensor:
-            first: Tensor = self.norm(x)
-            return first + self.norm(x + 4)
+            result: Tensor = self.norm(x) + self.norm(x + 4)
+            return result
 
     model, x = Twice(), torch.randn(50, 2)
     adabn(model, x.split(10))
