@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ RADII = (1, 2, 3, 4)
 """The filter compares each pixel with the means of the squares of these radii around it; the largest one is also its window's."""
 
 
+Probe = TypeVar("Probe")
+
+
 # ---- classification ------------------------------------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True)
 class ClassifierProbe:
@@ -49,7 +52,8 @@ class ClassifierProbe:
 
     def logits(self, features_ND: np.ndarray) -> np.ndarray:
         """Return float64 [N, K]: for the softmax, or for K sigmoids if it was fitted to several labels."""
-        return (features_ND.astype(np.float64) - self.mean) / self.scale @ self.weights.T + self.bias
+        logits: np.ndarray = (features_ND.astype(np.float64) - self.mean) / self.scale @ self.weights.T + self.bias
+        return logits
 
 
 def fit_classifier(features_ND: np.ndarray, labels: np.ndarray, classes: int, judge: Callable[[ClassifierProbe], float]) -> ClassifierProbe:
@@ -259,7 +263,8 @@ def fit_filter(levels: Sequence[np.ndarray], noisy_NCHW: np.ndarray, clean_NCHW:
 
 
 def _noise(noisy: np.ndarray, clean: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    return (clean.astype(np.float64) - noisy).reshape(len(noisy), -1).T[drawn]
+    noise: np.ndarray = (clean.astype(np.float64) - noisy).reshape(len(noisy), -1).T[drawn]
+    return noise
 
 
 def _surroundings(noisy_CHW: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -301,6 +306,6 @@ def _split(weights: np.ndarray, channels: Sequence[int]) -> list[np.ndarray]:
     return np.split(weights, np.cumsum(channels)[:-1], axis=1)
 
 
-def _best(made: Sequence[Any], judge: Callable[[Any], float]) -> Any:
+def _best(made: Sequence[Probe], judge: Callable[[Probe], float]) -> Probe:
     qualities = [judge(one) for one in made]
     return made[int(np.nanargmax(qualities))] if not np.isnan(qualities).all() else made[0]

@@ -168,8 +168,8 @@ def _some(features: DenseFeatures, kept: set[int]) -> DenseFeatures:
     places = np.array([i for i, row in enumerate(features.rows) if row in kept], dtype=np.int64)
     if not len(places):
         raise InputError("a probe needs a training row that is annotated for its task; take a larger fraction")
-    arrays = {key: None if (part := getattr(features, key)) is None else part[places] for key in ("masks", "clean", "noisy")}
-    return DenseFeatures(tuple(features.rows[i] for i in places), tuple(level[places] for level in features.levels), **arrays)
+    masks, clean, noisy = (None if part is None else part[places] for part in (features.masks, features.clean, features.noisy))
+    return DenseFeatures(tuple(features.rows[i] for i in places), tuple(level[places] for level in features.levels), masks, clean, noisy)
 
 
 def _measured(task: Task, features: DenseFeatures, apply: Callable[..., torch.Tensor]) -> dict[str, float]:

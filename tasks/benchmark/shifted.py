@@ -103,7 +103,8 @@ def stored_tests(config: FineTuneConfig, tests: Mapping[str, TestSet]) -> dict[s
 
 
 def _asked(stored: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {"only": {}} | stored.get(name, {}).get("asked", {})  # tests that were stored before had no such key
+    asked: dict[str, Any] = stored.get(name, {}).get("asked", {})
+    return {"only": {}} | asked  # tests that were stored before had no such key
 
 
 def measure(config: FineTuneConfig, tests: Mapping[str, TestSet]) -> dict[str, Any]:

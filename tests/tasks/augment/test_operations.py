@@ -87,7 +87,7 @@ def test_a_batch_is_its_images_one_by_one(name):
 
 def test_golden_values():
     image = torch.tensor([0.0, 0.25, 0.5, 1.0]).expand(3, 4, 4)
-    row = {
+    row: dict[tuple[str, float | tuple[float, float]], list[float]] = {
         ("red", 2.0): [0, 0.5, 1, 1],
         ("brightness", 0.5): [0, 0.125, 0.25, 0.5],
         ("contrast", 2.0): [0, 0.0625, 0.5625, 1],
