@@ -20,6 +20,7 @@ TESTED_ELSEWHERE = {
     "tasks/cli/show.py": "what the commands print; tested through them in tests/tasks/cli",
     "tasks/data/doppler_flows.py": "the physiology of the simulator; its waveforms are tested through simulate() in test_doppler.py",
     "tasks/data/doppler_scanner.py": "the physics of the simulator; its equations are tested in test_doppler.py",
+    "tasks/shift/acquisition.py": "a table; every entry is tested in tests/tasks/shift/test_registry.py and test_apply.py",
     "tasks/finetune.py": "an entry point that nothing may import; run as a program by tests/tasks/test_trainer.py",
 }
 """Modules without a test file of their own, each with the reason."""

@@ -67,7 +67,7 @@ def draw(shifts: Sequence[Shift], path: Path, *, severity: int = 3, columns: int
     figure = Figure(figsize=(1.32 * columns, 1.5 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (name, image) in zip(axes, panels, strict=False):
-        axis.imshow(image[0] if len(image) == 1 else image.permute(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+        axis.imshow((image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy(), cmap="gray", vmin=0, vmax=1)
         origin, _, rest = name.partition("-")
         axis.set_title(f"{origin}-\n{rest}" if len(name) > 16 and rest else name, fontsize=6)
     for axis in axes:

@@ -1,4 +1,4 @@
-"""Every shift on every severity: size, range, determinism, batch against rows, and growth with severity on real images."""
+"""Every shift on every severity: size, range, determinism, batch against rows, growth with severity on real images; masks; mistakes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tests.tasks.shift.phantoms import image_for, phantom
 from umsrep.errors import InputError
 from umsrep.tasks.shift import SHIFTS, apply_shift, apply_shift_batch, apply_shift_with_mask
-
-SEVERITIES = range(1, 6)
-
-
-def phantom(side: int = 32, channels: int = 1) -> Tensor:
-    """Bright and dark discs on a slope with texture: [channels, side, side]."""
-    generator = torch.Generator().manual_seed(1)
-    down, across = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
-    image = 0.25 + 0.3 * down + 0.05 * torch.rand(channels, side, side, generator=generator)
-    for k, (row, column, radius, level) in enumerate(((0.3, 0.3, 0.18, 0.45), (0.6, 0.65, 0.25, -0.25), (0.8, 0.2, 0.1, 0.35))):
-        disc = torch.sigmoid((radius - torch.hypot(down - row, across - column)) * 2 * side)
-        image = image + level * disc * torch.linspace(1, 0.4 + 0.2 * k, channels)[:, None, None]
-    return image.clamp(0, 1)
-
-
-def image_for(name: str, side: int = 32) -> Tensor:
-    return phantom(side, 3 if SHIFTS[name].colour else 1)
+from umsrep.tasks.shift.shift import SEVERITIES
 
 
 @pytest.mark.parametrize("name", SHIFTS)
@@ -50,22 +35,6 @@ def test_every_shift_keeps_the_contract_of_an_image(name: str) -> None:
         rows = apply_shift_batch(batch, name, severity, [3, 4])
         torch.testing.assert_close(rows[0], shifted, atol=1e-5, rtol=0)
         torch.testing.assert_close(rows[1], apply_shift(batch[1], name, severity, 4), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "name", ["dose", "grid-lines", "collimation", "burned-in-text", "pneumoniamnist-impulse-noise", "octmnist-motion-blur"]
-)
-def test_another_seed_draws_anew(name: str) -> None:
-    image = phantom(48)
-    assert not torch.equal(apply_shift(image, name, 5, 0), apply_shift(image, name, 5, 1))
-
-
-def test_magnitudes_run_one_way() -> None:
-    for shift in SHIFTS.values():
-        table = np.array([m if isinstance(m, tuple) else (m,) for m in shift.magnitudes], dtype=float)
-        steps = np.diff(table, axis=0)
-        assert ((steps >= 0).all(0) | (steps <= 0).all(0)).all(), shift.name
-        assert (steps != 0).any(1).all(), shift.name
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from tests.tasks.shift.test_apply import phantom
+from tests.tasks.shift.phantoms import draws, phantom
 from umsrep.tasks.shift import filters
-from umsrep.tasks.shift.draws import Draws
 from umsrep.tasks.shift.shift import REFERENCE_SIDE
-
-
-def draws(seed: int = 0) -> Draws:
-    return Draws("test", [seed], torch.device("cpu"))
 
 
 def point(side: int = 65) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Shifted sets as data folders: depth, masks, columns, seeds, and one line for every fault."""
+"""Shifted sets as data folders: depth, masks, columns, seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tests.dicoms import write_dicom
 from tests.tasks.runs import put, rewrite
 from tests.tiny import write_tiny_data
 from umsrep.errors import InputError
-from umsrep.tasks.cli import main
 from umsrep.tasks.data.inspect import inspect
 from umsrep.tasks.shift import apply_shift_with_mask, row_seed
 from umsrep.tasks.shift.writing import write_shifted
@@ -66,39 +65,3 @@ def test_depth_is_kept(tmp_path: Path) -> None:
     floats = np.load(tmp_path / "out" / rows[1]["file_name"])
     np.testing.assert_allclose(written / 4095, floats, atol=1e-3)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / rows[2]["file_name"])), written)
-
-
-def test_faults_are_one_line_and_leave_nothing(tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = write_tiny_data(tmp_path / "broken")
-    (broken / "images/03.png").write_bytes(b"no picture")
-    full = tmp_path / "full"
-    full.mkdir()
-    (full / "file").write_text("x")
-    write_shifted(tiny_data, tmp_path / "once", "scatter", 1, split="test", title=None)
-    out = str(tmp_path / "out")
-    for words, message in (
-        ([str(broken), "--name", "scatter", "--out", out], "row 5 (images/03.png)"),
-        ([str(tiny_data), "--name", "scatter", "--out", str(full)], "not empty"),
-        ([str(tiny_data), "--name", "scater", "--out", out], "did you mean 'scatter'"),
-        ([str(tiny_data), "--name", "scatter", "--severity", "6", "--out", out], "severity must be"),
-        (
-            [str(tiny_data), "--name", "pathmnist-saturate", "--out", out],
-            "row 2 (images/00.png): shift 'pathmnist-satur",
-        ),
-        ([str(tmp_path / "once"), "--name", "scatter", "--out", out], "a column 'source_file_name' already"),
-        ([str(tiny_data), "--name", "scatter", "--split", "tset", "--out", out], "unknown split"),
-        ([str(tiny_data), "--name", "scatter"], "--out is missing"),
-        (["--list", "x"], "no shift, family or modality"),
-    ):
-        assert main(["shift", *words]) == 2
-        assert message in capsys.readouterr().err
-        assert not Path(out).exists()
-    assert len(table(tmp_path / "once")) == 4
-    assert main(["shift", "--list", "doppler"]) == 0
-    assert "velocity-scale-down" in capsys.readouterr().out
-
-
-def test_an_empty_folder_is_used(tiny_data: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    assert main(["shift", str(tiny_data), "--name", "burned-in-text", "--out", str(tmp_path / "out"), "--split", "test"]) == 0
-    assert len(table(tmp_path / "out")) == 4

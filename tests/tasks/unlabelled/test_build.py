@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.tasks.runs import TASKS, changed, rewrite, run_config, stored, without
+from tests.tasks.steady_run import apply
 from tests.tasks.test_trainer import interrupt
+from tests.tasks.unlabelled.two_processes import RUNS, curves
 from tests.tiny import WITHOUT_LABEL, write_tiny_data
 from umsrep.errors import InputError
 from umsrep.tasks import checkpoint, pictures
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.setup import build_model, build_sets, build_tasks
+from umsrep.tasks.strategies import Strategy
 from umsrep.tasks.trainer import Trainer, fit
 from umsrep.tasks.unlabelled.build import Unlabelled, build_unlabelled
 
+ROOT = Path(__file__).resolve().parents[3]
 LABELS = ("label", "finding_left", "finding_large", "mask_file_name", "mask_file_name.disc", "site", "patient_id")
 DENOISING, DISC, SIZE = ({name: TASKS[name]} for name in TASKS)
 STILL = {"rotate": 0, "shift": 0, "scale": 0, "brightness": 0, "contrast": 0, "gamma": 0}
@@ -261,3 +268,22 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(changes: dict[str, Any], ti
         assert not changed(one[key], two[key]), key
     assert [e["train"] for e in entries(whole.output)] == [e["train"] for e in entries(report.output)]
     assert not changed(load_file(whole.model / "heads.safetensors"), load_file(report.model / "heads.safetensors"))
+
+
+# ---- processes -----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_two_processes_have_the_curves_of_one(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses on unlabelled rows do not depend on the number of processes."""
+    command = [sys.executable, "-m", "tests.tasks.unlabelled.two_processes", str(tiny_data), str(tmp_path / "two")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setattr(Strategy, "apply", apply)
+    curves(tiny_data, tmp_path / "one")
+    for name in RUNS:
+        one, two = (entries(tmp_path / folder / name) for folder in ("one", "two"))
+        assert len(one) == len(two) == 2
+        for first, second in zip(one, two, strict=True):
+            assert second["train"] == pytest.approx(first["train"], abs=2e-5, rel=1e-4), name
+            assert second["score"] == pytest.approx(first["score"], abs=1e-5), name
+        assert all(one[1]["train"][key] != one[0]["train"][key] for key in one[0]["train"] if key != "unlabelled/confident")

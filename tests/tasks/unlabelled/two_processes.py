@@ -1,4 +1,4 @@
-"""Run as a program: short runs with unlabelled rows, on two processes (see test_two_processes.py)."""
+"""Run as a program: short runs with unlabelled rows, on two processes (see test_build.py)."""
 
 from __future__ import annotations
 
