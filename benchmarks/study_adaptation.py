@@ -65,10 +65,11 @@ def prepare(data: Path, out: Path) -> None:
 
 # ---- AdaBN and TENT ------------------------------------------------------------------------------------------------
 def measured(cell: Cell, model: MultiTaskModel) -> Iterator[tuple[str, JointDataset]]:
-    """Yield the rows that a run is measured on, each with its name: the run's own test rows, and the further sets of the grid."""
-    own = cell.config.data[0]
-    targets = {name: Target(task.target) for name, task in cell.config.tasks.items() if isinstance(task.target, str)}
-    yield "test", evaluation_set(model, own.path, split_column=own.split_column, targets=targets, seed=cell.config.seed)
+    """Yield rows of the target, each with their name: the further sets of the grid, or where it has none the run's own test rows."""
+    if not cell.tests:
+        own = cell.config.data[0]
+        targets = {name: Target(task.target) for name, task in cell.config.tasks.items() if isinstance(task.target, str)}
+        yield "test", evaluation_set(model, own.path, split_column=own.split_column, targets=targets, seed=cell.config.seed)
     for name, test in cell.tests.items():
         further = {
             task: Target(target.column if isinstance(target.column, str) else None, target.map) for task, target in test.targets.items()

@@ -83,6 +83,7 @@ class Tent(nn.Module):
             raise InputError(f"Tent: learning_rate must be 0 or more and steps 1 or more, not {learning_rate} and {steps}")
         self.model = model
         self.steps, self.episodic, self.multi_label = steps, episodic, multi_label
+        self.learning_rate = learning_rate
         self.tasks = _tasks(model, tasks)
         self._norms = list(batch_norms(model).values())
         self._weights = [w for norm in self._norms for w in (norm.weight, norm.bias) if w is not None]
@@ -136,6 +137,8 @@ class Tent(nn.Module):
     def _step(self, entropy: Tensor) -> None:
         if not bool(torch.isfinite(entropy)):
             raise InputError("Tent: the entropy is not finite; check the images, or lower learning_rate")
+        if self.learning_rate == 0:
+            return
         gradients = torch.autograd.grad(entropy, self._weights, allow_unused=True)  # norms of heads that were not run have none
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
