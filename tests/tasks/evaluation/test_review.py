@@ -138,10 +138,3 @@ def test_what_is_refused_before_the_model_runs(trained: Report, tiny_data: Path,
     ):
         with pytest.raises(InputError, match=match):
             review(trained.model, tiny_data, **(QUICK | options))
-
-
-def test_models_without_a_common_head(trained: Report, tiny_data: Path) -> None:
-    model = MultiTaskModel.from_pretrained(trained.model)
-    other = MultiTaskModel(model.encoder, {"denoising": model.heads["denoising"]})  # type: ignore[dict-item]
-    with pytest.raises(InputError, match="none of the heads under review"):
-        review(model, tiny_data, tasks=["size"], compare=other, **QUICK)
