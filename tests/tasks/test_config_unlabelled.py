@@ -32,7 +32,7 @@ def test_the_defaults_pass() -> None:
         ("noise", 256, "unlabelled.noise must be from 0 to 255"),
     ],
 )
-def test_unlabelled_names_the_key_that_is_out_of_range(key: str, value: float, message: str) -> None:
+def test_unlabelled_names_the_key_that_is_out_of_range(key: str, value: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_unlabelled(dataclasses.replace(UnlabelledConfig(), **{key: value}))
 
@@ -60,7 +60,7 @@ def test_adapt_refuses_what_is_out_of_range_or_would_be_ignored(changes: dict[st
 def test_beside_unlabelled_only_a_mean_teacher_trains_with_its_settings() -> None:
     for method in ("coral", "fda", "adabn"):
         with pytest.raises(InputError, match=f"adapt.method {method} and unlabelled do not train together"):
-            check_adapt(AdaptConfig("target", method=method), unlabelled=True)  # type: ignore[arg-type]  # a plain str in this loop
-    for changes in ({"weight": 2.0}, {"batch_size": 4}):
+            check_adapt(AdaptConfig("target", method=method), unlabelled=True)
+    for adapt in (AdaptConfig("target", "mean-teacher", weight=2.0), AdaptConfig("target", "mean-teacher", batch_size=4)):
         with pytest.raises(InputError, match="beside the block unlabelled, set them there"):
-            check_adapt(AdaptConfig("target", method="mean-teacher", **changes), unlabelled=True)  # type: ignore[arg-type]  # two types
+            check_adapt(adapt, unlabelled=True)

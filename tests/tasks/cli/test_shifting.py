@@ -31,7 +31,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_evaluate_prints_draws_and_writes(model: Path, tiny_data: Path, tmp_path: Path, capsys: Capture) -> None:
-    words = ["evaluate", model, tiny_data, "--split", "train", "--workers", "0", "--resamples", "20"]
+    words: list[str | Path] = ["evaluate", model, tiny_data, "--split", "train", "--workers", "0", "--resamples", "20"]
     out = tmp_path / "out"
     found = json.loads(printed(capsys, *words, "--shifts", "collimation", "--out", out, "--json"))
     assert found["chosen"] == "1 shifts of collimation"
@@ -64,7 +64,7 @@ def test_mistakes_of_evaluate_are_one_line(model: Path, tiny_data: Path, tmp_pat
 
 def test_shift_writes_a_folder_and_counts(tiny_data: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "out").mkdir()  # an empty folder is used
-    words = ["shift", tiny_data, "--name", "burned-in-text", "--split", "test", "--out"]
+    words: list[str | Path] = ["shift", tiny_data, "--name", "burned-in-text", "--split", "test", "--out"]
     assert printed(capsys, *words, tmp_path / "out").startswith("4 images under burned-in-text, severity 3:")
     assert len(rows(tmp_path / "out")) == 4
     assert json.loads(printed(capsys, *words, tmp_path / "again", "--json")) == {"rows": 4, "notes": []}
