@@ -177,9 +177,21 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         frame: int | None = None,
         lenient: bool = False,
         guard: GuardMode = "warn",
+        denoise_first: bool = False,
     ) -> list[dict[str, Prediction]]:
         """Predict on stored images; see `umsrep.tasks.predict.predict`."""
-        return predict(self, images, tasks=tasks, batch_size=batch_size, tile=tile, flips=flips, frame=frame, lenient=lenient, guard=guard)
+        return predict(
+            self,
+            images,
+            tasks=tasks,
+            batch_size=batch_size,
+            tile=tile,
+            flips=flips,
+            frame=frame,
+            lenient=lenient,
+            guard=guard,
+            denoise_first=denoise_first,
+        )
 
     def export(self, path: str | Path, format: str = "onnx") -> Path:
         """Export all heads with named outputs and dynamic batch and size; see `umsrep.tasks.export.export`."""

@@ -33,6 +33,7 @@ def predict_files(
     frame: int | None = None,
     lenient: bool = False,
     guard: GuardMode = "warn",
+    denoise_first: bool = False,
 ) -> list[dict[str, Any]]:
     """Predict on files and write the results; ``NAME.<head>.png``, ``NAME.<head>.overlay.png`` and ``predictions.json``.
 
@@ -46,8 +47,8 @@ def predict_files(
         flips: See `predict`.
         frame: See `predict`.
         lenient: See `predict`; an image for which a rule of the contract was bent says so in its entry (``bent``).
-
         guard: See `predict`; under "refuse" nothing of the batch with a flagged image is written.
+        denoise_first: See `predict`; entries say so (``denoised_first``).
 
     Returns:
         One entry a image, as in predictions.json: ``file``, ``frame`` where one was chosen, ``spacing_mm`` (of a pixel of the image and
@@ -70,11 +71,12 @@ def predict_files(
             loaded = [model.encoder.contract.open(path, frame=frame, lenient=lenient) for path in some]
             for line in dict.fromkeys(line for one in loaded for line in one.bent):
                 warnings.warn(line, ContractWarning, stacklevel=2)
-            results = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips, guard=watching)
+            results = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips, guard=watching, denoise_first=denoise_first)
             tell_flagged(loaded, results, watching, guard, first=start)
             for path, one, result in zip(some, loaded, results, strict=True):
                 name = names[len(summary)]
                 known: dict[str, Any] = {"frame": frame, "spacing_mm": one.spacing and list(one.spacing), "bent": list(one.bent) or None}
+                known["denoised_first"] = denoise_first or None
                 known["out_of_distribution"] = _strangeness(result, watching)
                 entry: dict[str, Any] = {"file": str(path), **{key: value for key, value in known.items() if value is not None}}
                 unit = one.unit_CHW.numpy()

@@ -70,6 +70,7 @@ def predict(
     frame: int | None = None,
     lenient: bool = False,
     guard: GuardMode = "warn",
+    denoise_first: bool = False,
 ) -> list[dict[str, Prediction]]:
     """Predict on stored images.
 
@@ -87,12 +88,15 @@ def predict(
         lenient: Bend the contract's rules that can be bent, with a warning, instead of refusing; see `InputContract.load`.
         guard: What the model's guard, if it has one, does with an image that is unlike the training images: "warn" says so in the
             log (``umsrep.guard``) and in `Prediction.flagged`, "refuse" raises an error, "off" does not look.
+        denoise_first: Give the other heads the image that the model's denoising head makes of theirs, as they see it; the guard still sees
+            the image itself. On noisy images it can be worth much (docs/evaluation.md).
 
     Returns:
         One dict a image: head's name to `Prediction`. No image is ever left out.
 
     Raises:
         InputError: for an unreadable image, naming it; under "refuse" for a flagged one, and for a model without a guard;
+            for ``denoise_first`` where there is not one denoising head;
             `ContractError` for an image that breaks a rule of the contract, naming both.
     """
     if batch_size < 1:
@@ -104,7 +108,7 @@ def predict(
         loaded = [model.encoder.contract.open(image, frame=frame, lenient=lenient) for image in images[start : start + batch_size]]
         for line in dict.fromkeys(line for one in loaded for line in one.bent):
             warnings.warn(line, ContractWarning, stacklevel=3)
-        some = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips, guard=watching)
+        some = predict_loaded(model, loaded, tasks=tasks, tile=tile, flips=flips, guard=watching, denoise_first=denoise_first)
         tell_flagged(loaded, some, watching, guard, first=start)
         results += some
     return results
@@ -119,6 +123,7 @@ def predict_loaded(
     tile: int | None = None,
     flips: bool = False,
     guard: Guard | None = None,
+    denoise_first: bool = False,
 ) -> list[dict[str, Prediction]]:
     """Predict on images that the model's contract opened, in one pass; arguments, results and errors as in `predict`.
 
@@ -127,8 +132,18 @@ def predict_loaded(
     names = model.check_tasks(tasks)
     if tile is not None and (tile < 2 * model.step or tile % model.step):
         raise InputError(f"tile must be a multiple of {model.step} from {2 * model.step} on, not {tile}")
+    cleaner = _denoising_head(model) if denoise_first else None
     with evaluation_mode(model):
-        return _predict_some(model, images, names, tile, flips, guard)
+        return _predict_some(model, images, names, tile, flips, guard, cleaner)
+
+
+def _denoising_head(model: MultiTaskModel) -> str:
+    names = [name for name, head in model.heads.items() if isinstance(head, DenoisingHead)]
+    if len(names) != 1:
+        raise InputError(
+            f"denoise_first needs a model with one denoising head; of its heads ({', '.join(model.heads)}) {len(names)} denoise"
+        )
+    return names[0]
 
 
 @contextlib.contextmanager
@@ -144,7 +159,13 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _predict_some(
-    model: MultiTaskModel, images: Sequence[LoadedImage], names: list[str], tile: int | None, flips: bool, guard: Guard | None
+    model: MultiTaskModel,
+    images: Sequence[LoadedImage],
+    names: list[str],
+    tile: int | None,
+    flips: bool,
+    guard: Guard | None,
+    cleaner: str | None,
 ) -> list[dict[str, Prediction]]:
     contract = model.encoder.contract
     device = next(model.parameters()).device
@@ -159,7 +180,7 @@ def _predict_some(
             contract.check_range(one, where=image.name)
         for rows in _same_shape(inputs):
             x = torch.stack([inputs[i] for i in rows]).to(device)
-            found, some_scores = _guarded(model, x, fitted, flips, guard)
+            found, some_scores = _guarded(model, x, fitted, flips, guard, cleaner)
             for i, score in zip(rows, some_scores, strict=True):
                 scores[i] = score
             for name, out in found.items():
@@ -170,10 +191,11 @@ def _predict_some(
             x = contract.normalise(unit)[None].to(device)
             contract.check_range(x, where=images[i].name)
             side = tile or _NATIVE_TILE
+            first = None if isinstance(model.heads[name], DenoisingHead) else cleaner
             if max(x.shape[-2:]) > side:
-                outputs[i][name] = _tiled(model, x, name, side, flips)
+                outputs[i][name] = _tiled(model, x, name, side, flips, first)
             else:
-                outputs[i][name] = _flipped(model, x, [name], flips)[name][0]
+                outputs[i][name] = _flipped(model, _cleaned(model, x, first), [name], flips)[name][0]
     made = [{name: _prediction(model, name, out[name].cpu()) for name in names} for out in outputs]
     if guard is None:
         return made
@@ -189,14 +211,26 @@ def _same_shape(inputs: list[Tensor]) -> Iterator[list[int]]:
 
 
 def _guarded(
-    model: MultiTaskModel, x_BCHW: Tensor, names: list[str], flips: bool, guard: Guard | None
+    model: MultiTaskModel, x_BCHW: Tensor, names: list[str], flips: bool, guard: Guard | None, cleaner: str | None
 ) -> tuple[dict[str, Tensor], Sequence[float | None]]:
-    """Return what `_flipped` does and the guard's scores, from one pass of the encoder."""
+    """Return what `_flipped` does and the guard's scores; without a cleaner from one pass of the encoder."""
+    clean = _cleaned(model, x_BCHW, cleaner)
     if guard is None:
-        return _flipped(model, x_BCHW, names, flips), [None] * len(x_BCHW)
-    outputs, maps, _ = model.run(x_BCHW, list(dict.fromkeys([*names, *filter(None, [guard.head])])), seen=True)
+        return _flipped(model, clean, names, flips), [None] * len(x_BCHW)
+    shared = names if cleaner is None else []
+    outputs, maps, _ = model.run(x_BCHW, list(dict.fromkeys([*shared, *filter(None, [guard.head])])), seen=True)
     found = guard.scores(observed(model, guard.score, guard.head, maps, outputs))
+    if cleaner is not None:
+        return _flipped(model, clean, names, flips), [float(s) for s in found]
     return _flipped(model, x_BCHW, names, flips, {name: outputs[name] for name in names}), [float(s) for s in found]
+
+
+def _cleaned(model: MultiTaskModel, x_BCHW: Tensor, cleaner: str | None) -> Tensor:
+    """Return what a denoising head makes of images, within the range of images; the images themselves without one."""
+    if cleaner is None:
+        return x_BCHW
+    contract = model.encoder.contract
+    return contract.normalise(contract.denormalise(model(x_BCHW, [cleaner])[cleaner].float()).clamp(0, 1))
 
 
 def _flipped(
@@ -231,7 +265,7 @@ def _to_original(probabilities_KHW: Tensor, unit_CHW: Tensor, model: MultiTaskMo
     return F.interpolate(out[None], size=(height, width), mode="bilinear", align_corners=False)[0]
 
 
-def _tiled(model: MultiTaskModel, x_1CHW: Tensor, name: str, side: int, flips: bool) -> Tensor:
+def _tiled(model: MultiTaskModel, x_1CHW: Tensor, name: str, side: int, flips: bool, cleaner: str | None) -> Tensor:
     """Blend overlapping tiles with a weight that falls linearly towards a tile's edges."""
     height, width = x_1CHW.shape[-2:]
     overlap = side // 4
@@ -240,7 +274,8 @@ def _tiled(model: MultiTaskModel, x_1CHW: Tensor, name: str, side: int, flips: b
     weight = x_1CHW.new_zeros(1, height, width)
     for top in _starts(height, side, overlap):
         for left in _starts(width, side, overlap):
-            out = _flipped(model, x_1CHW[..., top : top + side, left : left + side], [name], flips)[name][0]
+            part = _cleaned(model, x_1CHW[..., top : top + side, left : left + side], cleaner)
+            out = _flipped(model, part, [name], flips)[name][0]
             h, w = out.shape[-2:]
             blend = ramp[:h, None] * ramp[None, :w]
             if total is None:

@@ -78,6 +78,7 @@ def add_commands(add: Add) -> None:
     predict.add_argument("--tasks", help="heads, separated by commas (default all)")
     predict.add_argument("--tile", type=int, help="side of overlapping tiles, for large images at their own resolution")
     predict.add_argument("--flips", action="store_true", help="average with the mirrored image")
+    predict.add_argument("--denoise-first", action="store_true", help="give the other heads the image that the denoising head makes")
     predict.add_argument("--batch-size", type=int, default=8)
     predict.add_argument("--frame", type=int, metavar="N", help="which image of files that hold several (frames, slices), from 0")
     predict.add_argument("--lenient", action="store_true", help=_LENIENT)
@@ -183,6 +184,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             frame=arguments.frame,
             lenient=arguments.lenient,
             guard=arguments.guard,
+            denoise_first=arguments.denoise_first,
         )
     if arguments.json:
         show.print_json(summary)

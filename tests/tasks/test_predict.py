@@ -55,6 +55,32 @@ def equal(one: dict[str, Prediction], other: dict[str, Prediction], atol: float 
         assert one[name].label == other[name].label
 
 
+@pytest.mark.parametrize("tile", [None, 64])
+def test_denoised_first_is_denoised_and_then_predicted(model: MultiTaskModel, tile: int | None) -> None:
+    size = model.encoder.contract.size
+    assert size is not None
+    height, width = (size, size) if isinstance(size, int) else size
+    image = picture(height, width)
+    contract = model.encoder.contract
+    with torch.inference_mode():
+        x = contract.load(image)[None]
+        clean = contract.denormalise(model(x, ["clean"])["clean"]).clamp(0, 1)
+        expected = model(contract.normalise(clean))
+    (first,) = model.predict([image], tile=tile, denoise_first=True)
+    (plain,) = model.predict([image], tile=tile)
+    np.testing.assert_allclose(first["grade"].probabilities, expected["grade"].softmax(1)[0], atol=1e-5)
+    np.testing.assert_allclose(first["organ"].probabilities, expected["organ"].softmax(1)[0], atol=1e-5)
+    assert first["organ"].probabilities is not None
+    assert np.abs(first["organ"].probabilities - plain["organ"].probabilities).max() > 1e-4
+    np.testing.assert_array_equal(first["clean"].image, plain["clean"].image)
+
+
+def test_nothing_to_denoise_with(model: MultiTaskModel) -> None:
+    bare = MultiTaskModel(model.encoder, {"grade": ClassificationHead(["low", "high"])})
+    with pytest.raises(InputError, match=r"denoise_first needs a model with one denoising head; of its heads \(grade\) 0 denoise"):
+        bare.predict([picture()], denoise_first=True)
+
+
 def test_results_have_the_original_size_and_their_types(model: MultiTaskModel) -> None:
     (out,) = model.predict([picture(40, 70)])
     clean, organ, grade = out["clean"], out["organ"], out["grade"]
