@@ -81,7 +81,7 @@ def adapt(grid: Path) -> None:
     """Measure AdaBN and TENT on each ERM run; what is measured already is left as it is."""
     benchmark = load_benchmark(grid)
     for cell in benchmark.cells:
-        if cell.axes["variant"] != "erm":
+        if cell.axes["variant"] not in ("erm", "erm-clean"):
             continue
         folder, goal = Path(cell.config.output), AdaptConfig(**benchmark.values["sets"][cell.axes["set"]]["adapt"])
         if not (folder / "report.json").is_file():
@@ -121,7 +121,7 @@ def table(grid: Path) -> None:
         if (folder / "adapted.json").is_file():
             extra = json.loads((folder / "adapted.json").read_text(encoding="utf-8"))
             for name in set(extra) & set(found):
-                found[name] |= {method: extra[name][method] for method in METHODS}
+                found[name] |= {method + own.removeprefix("erm"): extra[name][method] for method in METHODS}
         for name, methods in found.items():
             for method, heads in methods.items():
                 for head, metrics in heads.items():
