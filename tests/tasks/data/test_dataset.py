@@ -386,7 +386,7 @@ def test_a_broken_rule_names_row_file_and_rule(folder: Path) -> None:
 
 def test_every_image_that_trains_is_checked_against_the_contract(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(tiny_data, augment=Augment())
-    monkeypatch.setattr(Augment, "__call__", lambda self, image, masks, generator: (image * 300, masks))
+    monkeypatch.setattr(Augment, "__call__", lambda self, image, masks, generator, **_: (image * 300, masks))
     error = data[2]
     assert isinstance(error, ContractError)
     assert "metadata.csv row 4 (images/02.png): contract rule 'range': values from" in str(error)
