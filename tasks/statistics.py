@@ -47,9 +47,7 @@ def cluster_draws(groups: Sequence[str | None], *, resamples: int = 1000, seed: 
         yield order[np.repeat(starts[picks] - before, some) + np.arange(some.sum())]
 
 
-def cluster_counts(
-    groups: Sequence[str | None], *, resamples: int = 1000, seed: int = 0
-) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+def cluster_counts(groups: Sequence[str | None], *, resamples: int = 1000, seed: int = 0) -> tuple[np.ndarray, Iterator[np.ndarray]]:
     """Return the draws of `cluster_draws` as counts, for statistics that weigh rows instead of copying them.
 
     Args:
