@@ -1,8 +1,8 @@
 """The suite of shifts for chest X-rays (every one, five severities) on images of 128 px: at most 3 times the plain forwards it needs.
 
 One run side by side: for each batch, every shift at every severity and the model's forward on it, against as many forwards on the
-unshifted batch. The model is tf_efficientnet_lite0 with a classification head; images are a phantom, loaded once. 60 images stand for the 600
-of the target: both sides grow in proportion, and 600 would take an hour of a core.
+unshifted batch. The model is tf_efficientnet_lite0 with a classification head; images are a phantom, loaded once. 60 images stand for
+the 600 of the target: both sides grow in proportion, and 600 would take an hour of a core.
 """
 
 from __future__ import annotations
