@@ -9,6 +9,8 @@ from typing import Literal
 from umsrep.errors import InputError
 
 LOSS_METHODS = ("coral", "mmd", "dann")
+DEFAULT_WEIGHTS = {"mmd": 0.1}
+"""Weights of methods that do harm at 1: MMD then takes a classifier's AUROC at home from .96 to .54 (docs/adaptation.md)."""
 """Methods of ``adapt`` that add a loss on features."""
 
 
@@ -55,7 +57,7 @@ class AdaptConfig:
         method: coral, mmd or dann (a loss on the encoder's features of source and target), fda (source images get the low-frequency
             amplitudes of target images), mean-teacher (consistency on target images, with the settings of ``unlabelled``), or adabn
             (ordinary training; at the end the norms take the target's statistics).
-        weight: Factor of the loss of coral, mmd, dann or mean-teacher.
+        weight: Factor of the loss of coral, mmd, dann or mean-teacher; null is `DEFAULT_WEIGHTS`, else 1.
         split: Rows to use: a split, or all. A target without the column is used whole.
         split_column: Where the splits stand.
         batch_size: Target rows of a batch over all processes; null takes the run's ``batch_size``.
@@ -65,12 +67,17 @@ class AdaptConfig:
 
     path: str
     method: Literal["coral", "mmd", "dann", "fda", "mean-teacher", "adabn"] = "coral"
-    weight: float = 1.0
+    weight: float | None = None
     split: Literal["train", "validation", "test", "all"] = "train"
     split_column: str = "split"
     batch_size: int | None = None
     beta: float = 0.05
     bandwidths: list[float] | None = None
+
+    @property
+    def factor(self) -> float:
+        """The weight, or the method's own where none was given."""
+        return DEFAULT_WEIGHTS.get(self.method, 1.0) if self.weight is None else self.weight
 
 
 def check_unlabelled(unlabelled: UnlabelledConfig) -> None:
@@ -113,8 +120,8 @@ def check_adapt(adapt: AdaptConfig, *, unlabelled: bool) -> None:
         raise InputError(f"config: adapt.bandwidths must be one or more numbers above 0, not {adapt.bandwidths}")
 
 
-def _check_common(block: str, weight: float, batch_size: int | None) -> None:
-    if not 0 <= weight < math.inf:
+def _check_common(block: str, weight: float | None, batch_size: int | None) -> None:
+    if weight is not None and not 0 <= weight < math.inf:
         raise InputError(f"config: {block}.weight must be 0 or more and finite, not {weight}")
     if batch_size is not None and batch_size < 1:
         raise InputError(f"config: {block}.batch_size must be 1 or more, or null, not {batch_size}")

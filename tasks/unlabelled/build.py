@@ -73,7 +73,7 @@ def build_unlabelled(config: FineTuneConfig, model: MultiTaskModel, train: Joint
         target, note = _target(adapt)
         sources.append(target)
         notes.append(f"mean-teacher on {note}")
-        settings = settings or UnlabelledConfig(weight=adapt.weight, batch_size=adapt.batch_size)
+        settings = settings or UnlabelledConfig(weight=adapt.factor, batch_size=adapt.batch_size)
     return None if settings is None else _consistent(config, settings, sources, "; ".join(notes), train, tasks)
 
 

@@ -59,11 +59,11 @@ class DomainLoss(nn.Module):
         if self.config.method == "dann":
             self.reversal.weight = dann_weight(self.progress)
             loss = domain_adversarial_loss(self.discriminator, self.reversal, source, target)
-            return self.config.weight * loss, {self.names[0]: loss.detach() / world_size}
+            return self.config.factor * loss, {self.names[0]: loss.detach() / world_size}
         source, target = _of_all(source, world_size), _of_all(target, world_size)
         loss = deep_coral_loss(source, target) if self.config.method == "coral" else mmd_loss(source, target, self.config.bandwidths)
         # each process differentiates by its own rows alone: the average over processes is made the sum
-        return world_size * self.config.weight * loss, {self.names[0]: loss.detach() / world_size}
+        return world_size * self.config.factor * loss, {self.names[0]: loss.detach() / world_size}
 
 
 def _of_all(own: Tensor, world_size: int) -> Tensor:

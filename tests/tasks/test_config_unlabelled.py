@@ -57,6 +57,11 @@ def test_adapt_refuses_what_is_out_of_range_or_would_be_ignored(changes: dict[st
         check_adapt(AdaptConfig("target", **changes), unlabelled=False)
 
 
+def test_each_method_has_a_weight_unless_one_is_given() -> None:
+    assert [AdaptConfig("target", method).factor for method in ("coral", "mmd", "dann", "mean-teacher")] == [1.0, 0.1, 1.0, 1.0]
+    assert AdaptConfig("target", "mmd", weight=0.0).factor == 0.0
+
+
 def test_beside_unlabelled_only_a_mean_teacher_trains_with_its_settings() -> None:
     for method in ("coral", "fda", "adabn"):
         with pytest.raises(InputError, match=f"adapt.method {method} and unlabelled do not train together"):
