@@ -63,7 +63,7 @@ class Assembly:
         opened = [*self.sets, *([self.unlabelled.dataset] if self.unlabelled is not None else [])]
         manifests = {str(source.manifest.root): source.manifest for some in opened if some is not None for source in some.sources}
         self.data = {path: runfolder.fingerprint(manifest) for path, manifest in manifests.items()}
-        automatic = config.augment_on_device == "auto" and self.device.type == "cuda" and config.augment.policy == "default"
+        automatic = config.augment_on_device == "auto" and self.device.type == "cuda" and config.augment.on_device
         self.train_set.on_device = config.augment_on_device is True or automatic
         self._count_steps()
         self._make_step()

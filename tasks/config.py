@@ -106,7 +106,8 @@ class FineTuneConfig:
         gradient_checkpointing: Keep only the inputs of the encoder's blocks and compute the rest again for the gradients: less memory
             for about a third more time, the same gradients.
         augment_on_device: Augment and add noise on the device, a batch at a time, instead of in the loader processes; auto does so on
-            CUDA. The draws are the same (docs/training.md). Only augment.policy default; auto leaves the others to the loader.
+            CUDA. The draws are the same (docs/training.md). Only augment.policy default without augment.noise; auto
+            leaves the others to the loader.
         prefetch: Batches that each loader process prepares ahead.
         processes: How many processes must run; null takes what was launched.
         trackers: Besides metrics.jsonl: names that Accelerate knows (tensorboard, trackio, wandb, mlflow).
@@ -187,9 +188,10 @@ class FineTuneConfig:
             raise InputError(f"config: checkpoint_minutes must be 0 or more, not {self.checkpoint_minutes}")
         if not 0 < self.timeout_minutes < math.inf:
             raise InputError(f"config: timeout_minutes must be above 0, not {self.timeout_minutes}")
-        if self.augment_on_device is True and self.augment.policy != "default":
+        if self.augment_on_device is True and not self.augment.on_device:
+            what = f"augment.policy {self.augment.policy}" if self.augment.policy != "default" else "augment.noise"
             raise InputError(
-                f"config: augment_on_device: true is for augment.policy default; {self.augment.policy} runs in the loader "
+                f"config: augment_on_device: true is for augment.policy default without augment.noise; {what} runs in the loader "
                 "(augment_on_device: auto or false)"
             )
         if self.compile and self.gradient_checkpointing:

@@ -13,9 +13,11 @@ from umsrep.errors import InputError, nearest
 from umsrep.tasks.augment.automatic import RandAugment, TrivialAugment
 from umsrep.tasks.augment.geometry import IGNORE, affine_grid, sample
 from umsrep.tasks.augment.strong import StrongAugment
+from umsrep.tasks.noise import add_noise, draw_level
 
 __all__ = ["IGNORE", "Augment"]
 POLICIES = ("default", "strong", "randaugment", "trivialaugment")
+NOISE_SPARED = 0.5
 _STRONG, _STRONG_CLEAN = StrongAugment(), StrongAugment(leave_out=("noise",))
 
 
@@ -38,6 +40,9 @@ class Augment:
             (`umsrep.tasks.augment.StrongAugment`), ``randaugment`` or ``trivialaugment``, which also move the image.
         operations: Of randaugment: how many operations; null is 2.
         magnitude: Of randaugment: strength from 0 to 30; null is 9.
+        noise: Largest standard deviation, in 8-bit grey levels, of Gaussian noise (drawn uniformly from 0 to this, not clipped) on every
+            second image, as segmentation and classification read it; denoising has a noise and a clean target of its own. Such heads
+            otherwise see clean images only, and fail on noisy ones (docs/augmentation.md).
     """
 
     rotate: float = 10.0
@@ -50,12 +55,13 @@ class Augment:
     policy: Literal["default", "strong", "randaugment", "trivialaugment"] = "default"
     operations: int | None = None
     magnitude: int | None = None
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        for name in ("rotate", "shift", "scale", "brightness", "contrast", "gamma", "flip"):
+        for name in ("rotate", "shift", "scale", "brightness", "contrast", "gamma", "flip", "noise"):
             value = getattr(self, name)
-            limit = {"rotate": 180.0, "gamma": 10.0, "flip": 1.0}.get(name, 0.9)
+            limit = {"rotate": 180.0, "gamma": 10.0, "flip": 1.0, "noise": 255.0}.get(name, 0.9)
             if not 0 <= value <= limit:
                 raise InputError(f"augment.{name} must be from 0 to {limit:g}, not {value}")
         if self.policy not in POLICIES:
@@ -68,6 +74,11 @@ class Augment:
                 raise InputError(f"augment.{name} belongs to policy randaugment, not to {self.policy}; leave it out")
             if not (name == "operations") <= value <= high:
                 raise InputError(f"augment.{name} must be from {int(name == 'operations')} to {high}, not {value}")
+
+    @property
+    def on_device(self) -> bool:
+        """Whether a device can do all of it, a batch at a time (`umsrep.tasks.data.on_device`)."""
+        return self.policy == "default" and not self.noise
 
     @staticmethod
     def draw(generator: torch.Generator) -> Tensor:
@@ -103,6 +114,12 @@ class Augment:
             return TrivialAugment()(unit_CHW, masks, generator=generator)
         given = {name: value for name in ("operations", "magnitude") if (value := getattr(self, name)) is not None}
         return RandAugment(**given)(unit_CHW, masks, generator=generator)
+
+    def add_noise(self, unit_CHW: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the image with the noise of ``noise``, drawn anew, or as it is (in every second draw, and where ``noise`` is 0)."""
+        if not self.noise or torch.rand((), generator=generator) < NOISE_SPARED:
+            return unit_CHW
+        return add_noise(unit_CHW, "gaussian", draw_level((0.0, self.noise), generator), generator)
 
     def _grey_levels(self, unit_CHW: Tensor, draws: list[float]) -> Tensor:
         if self.brightness or self.contrast:

@@ -210,6 +210,8 @@ class JointDataset(Dataset[Any]):
                 )
             else:
                 item[f"target.{name}"] = torch.as_tensor(self.labels[name][index])
+        if self.augment is not None and self.augment.noise:  # last: denoising reads the image without it
+            item["image"] = self.contract.normalise(self.augment.add_noise(unit, generator))
         return item
 
     def opened(self, index: int) -> LoadedImage:
