@@ -1,1 +1,1 @@
-"""Model cards of the presets, shipped as package data; read only by `umsrep.zoo.card`."""
+"""Model cards and results files of the presets, shipped as package data; read only by `umsrep.zoo.card`."""

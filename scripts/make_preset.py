@@ -4,7 +4,7 @@
     python scripts/make_preset.py --name ums-cxr-efficientnet-lite0 --study docs/results/cxr_line9.json
     python scripts/make_preset.py --name ums-cxr-efficientnet-lite0 --card-only
 
-The first form writes ``zoo/weights/NAME``. The second also brings ``docs/results/NAME.json`` (docs/cards.md) up to date: its measurements
+The first form writes ``zoo/weights/NAME``. The second also brings ``model_cards/NAME.json`` (docs/cards.md) up to date: its measurements
 from a report of benchmarks/study_cxr.py, its pyramid and cost from the model. All write ``model_cards/NAME.md`` from that file.
 The checksum that is printed belongs into ``zoo/presets.py``.
 """
@@ -89,7 +89,7 @@ def main() -> None:
     if arguments.model is not None:
         MultiTaskModel.from_pretrained(arguments.model).save_pretrained(folder, half=True)
         (folder / hub.CARD_FILE).unlink()  # the card lives in model_cards/
-    path = ROOT / "docs" / "results" / f"{arguments.name}.json"
+    path = ROOT / "model_cards" / f"{arguments.name}.json"
     results = load_results(path)
     if not arguments.card_only:
         model = MultiTaskModel.from_pretrained(folder)

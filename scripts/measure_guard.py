@@ -3,7 +3,7 @@ r"""Make the guard of a shipped preset, and measure it beside other scores (docs
     python scripts/measure_guard.py ums-cxr-efficientnet-lite0 --data /tmp/data
 
 Training rows of cxr_guangzhou are the bank, validation rows give every threshold; what is measured chose nothing. Writes the preset's
-reference.safetensors and config.json, its entry ``guard`` in docs/results/PRESET.json, and docs/results/guard.json with all scores.
+reference.safetensors and config.json, its entry ``guard`` in model_cards/PRESET.json, and docs/results/guard.json with all scores.
 The card follows with scripts/make_preset.py --name PRESET --card-only.
 """
 
@@ -63,7 +63,7 @@ def main() -> None:
     rates = [rate_of(int((scores[n] > guard.threshold).sum()), len(scores[n]), n, kind) for n, kind in kinds.items()]
     results = described(guard, "cxr_guangzhou, validation (one image a patient)", rates)
     attach(folder, guard)
-    path = ROOT / "docs" / "results" / f"{arguments.preset}.json"
+    path = ROOT / "model_cards" / f"{arguments.preset}.json"
     stored = dataclasses.replace(load_results(path), guard=results)
     path.write_text(json.dumps(stored.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     lines = [

@@ -167,7 +167,7 @@ def test_the_hubs_own_library_reads_a_shipped_card(name: str) -> None:
     data: Any = ModelCard(read_card(name)).data
     assert data.model_name == name
     rows = [(r.task_name, r.dataset_name, r.metric_type, r.metric_value) for r in data.eval_results]
-    results = load_results(ROOT / "docs" / "results" / f"{name}.json")
+    results = load_results(ROOT / "model_cards" / f"{name}.json")
     ours = [m for m in results.measurements if m.method is None and m.group in ("results", "shift", "calibration", "subgroups")]
     assert len(rows) == len(ours) > 5
     assert {r[3] for r in rows} == {m.value for m in ours}
@@ -182,7 +182,7 @@ def test_one_kind_of_head_sets_the_pipeline() -> None:
 # ---- the same bytes ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_shipped_card_is_its_results_file_byte_for_byte(name: str) -> None:
-    results = load_results(ROOT / "docs" / "results" / f"{name}.json")
+    results = load_results(ROOT / "model_cards" / f"{name}.json")
     config = hub.read_config(hub.resolve(name))
     assert read_card(name) == build_card(name, config, results)
     assert not lint_card(read_card(name), config=config, results=results, location=name)
