@@ -37,7 +37,9 @@ from umsrep.zoo.cost import count_macs, count_parameters
 
 _AT_ONCE = 32
 """Images whose logits of every pixel are held at a time."""
-Metrics = dict[str, dict[str, float]]
+ROWS = "rows.npz"
+"""What `Task.rows` says of every measured row, as ``PLACE/TASK/KEY``, and ``row``, its number in the table: for intervals over patients."""
+Rows = dict[str, dict[str, np.ndarray]]
 
 
 def check_probe(config: FineTuneConfig, where: str) -> None:
@@ -76,15 +78,22 @@ def run_probe(config: FineTuneConfig, tests: Mapping[str, TestSet]) -> None:
     manifest = train.sources[0].manifest
     kept = set(take_fraction(manifest, train.sources[0].rows, config.data[0].fraction, seed=config.seed))
     further = {name: _test_set(config, encoder, given, name) for name, given in tests.items()}
-    found: dict[str, Metrics] = {name: {} for name in ("validation", "test", *further)}
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in ("validation", "test", *further)}
+    stored: dict[str, np.ndarray] = {}
     for name in config.tasks:
         sets = {"validation": validation, "test": test, **further}
         measured = {place: some for place, some in sets.items() if some is not None and name in some.tasks and some.annotated[name].any()}
         for some in (train, *measured.values()):
-            some.tasks[name] = at_middle_level(some.tasks[name])
-        probe = _dense if not isinstance(train.tasks[name], Classification) else _whole
-        for place, values in probe(encoder, name, train, kept, measured, config).items():
-            found[place][name] = values
+            some.tasks[name] = task = at_middle_level(some.tasks[name])
+        if isinstance(task, Classification):
+            rows = _whole(encoder, name, train, kept, measured, config)
+            own = rows["validation"]
+            more = {"thresholds": choose_thresholds(own["probabilities"], own["target"]) or None}
+        else:
+            rows, more = _dense(encoder, name, train, kept, measured, config), {}
+        for place, values in rows.items():
+            found[place][name] = {"n": float(len(values["row"])), **task.summarise(values, **more)}
+            stored |= {f"{place}/{name}/{key}": value for key, value in values.items()}
     output.mkdir(parents=True, exist_ok=True)
     (output / "config.yaml").write_text(dump_config(config), encoding="utf-8")
     side = encoder.contract.size or 0
@@ -99,6 +108,7 @@ def run_probe(config: FineTuneConfig, tests: Mapping[str, TestSet]) -> None:
     asked = {name: {"asked": dataclasses.asdict(given), "metrics": plain(found[name])} for name, given in tests.items()}
     write_whole(output / TESTS, json.dumps(asked, indent=2, allow_nan=False) + "\n")
     report = {"validation": found["validation"], "test": found["test"], "seconds": time.monotonic() - started, "probe": True}
+    np.savez_compressed(output / ROWS, **stored)  # type: ignore[arg-type]
     write_whole(output / "report.json", json.dumps(plain(report), indent=2, allow_nan=False) + "\n")
 
 
@@ -110,8 +120,8 @@ def _test_set(config: FineTuneConfig, encoder: Encoder, given: TestSet, name: st
 
 def _whole(
     encoder: Encoder, name: str, train: JointDataset, kept: set[int], sets: Mapping[str, JointDataset], config: FineTuneConfig
-) -> Metrics:
-    """Probe a classification task on embeddings; returns each set's metrics."""
+) -> Rows:
+    """Probe a classification task on embeddings; returns each set's statistics of rows."""
     task = train.tasks[name]
     assert isinstance(task, Classification)
 
@@ -123,17 +133,16 @@ def _whole(
 
     x, y, rows = embedded(train)
     mine = np.isin(rows, list(kept))
-    others = {place: embedded(some)[:2] for place, some in sets.items()}
-    loss_x, loss_y = others["validation"]
+    others = {place: embedded(some) for place, some in sets.items()}
+    loss_x, loss_y, _ = others["validation"]
 
     def judge(probe: Any) -> float:
         return -float(task.loss(torch.from_numpy(probe.logits(loss_x)), _targets(task, loss_y)).mean())
 
     probe = fit_classifier(x[mine], y[mine], len(task.classes), judge)
-    statistics = {place: task.rows(torch.from_numpy(probe.logits(a)), _targets(task, b)) for place, (a, b) in others.items()}
-    chosen = choose_thresholds(statistics["validation"]["probabilities"], statistics["validation"]["target"])
     return {
-        place: {"n": float(len(rows["target"])), **task.summarise(rows, thresholds=chosen or None)} for place, rows in statistics.items()
+        place: {**task.rows(torch.from_numpy(probe.logits(features)), _targets(task, labels)), "row": numbers}
+        for place, (features, labels, numbers) in others.items()
     }
 
 
@@ -143,8 +152,8 @@ def _targets(task: Classification, labels: np.ndarray) -> torch.Tensor:
 
 def _dense(
     encoder: Encoder, name: str, train: JointDataset, kept: set[int], sets: Mapping[str, JointDataset], config: FineTuneConfig
-) -> Metrics:
-    """Probe a segmentation or denoising task on feature maps; returns each set's metrics."""
+) -> Rows:
+    """Probe a segmentation or denoising task on feature maps; returns each set's statistics of rows."""
     task = train.tasks[name]
     extracted = functools.partial(extract_maps, encoder, name=name, cache=default_cache(), title=f"{name}: maps")
     given = _some(extracted(dataset=train), kept)
@@ -158,7 +167,7 @@ def _dense(
     validation = extracted(dataset=sets["validation"])
 
     def judge(probe: Any) -> float:
-        return task.score(_measured(task, validation, probe.logits))
+        return task.score(task.summarise(_measured(task, validation, probe.logits)))
 
     pixels = fit_pixels(given.levels, given.masks, len(task.classes), judge, ignore=task.ignore_index, seed=config.seed)
     return {place: _measured(task, extracted(dataset=some), pixels.logits) for place, some in sets.items()}
@@ -172,8 +181,8 @@ def _some(features: DenseFeatures, kept: set[int]) -> DenseFeatures:
     return DenseFeatures(tuple(features.rows[i] for i in places), tuple(level[places] for level in features.levels), masks, clean, noisy)
 
 
-def _measured(task: Task, features: DenseFeatures, apply: Callable[..., torch.Tensor]) -> dict[str, float]:
-    """Apply a probe to every image, some at a time, and sum up the task's statistics."""
+def _measured(task: Task, features: DenseFeatures, apply: Callable[..., torch.Tensor]) -> dict[str, np.ndarray]:
+    """Apply a probe to every image, some at a time; returns the task's statistics of rows, and their numbers."""
     parts = []
     for start in range(0, len(features.rows), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
@@ -186,5 +195,4 @@ def _measured(task: Task, features: DenseFeatures, apply: Callable[..., torch.Te
             assert features.clean is not None
             noisy = torch.from_numpy(features.noisy[some])
             parts.append(task.rows(apply(levels, features.noisy[some]), torch.from_numpy(features.clean[some]), noisy=noisy))
-    rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return {"n": float(len(features.rows)), **task.summarise(rows)}
+    return {**{key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, "row": np.array(features.rows)}
