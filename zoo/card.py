@@ -25,7 +25,7 @@ from umsrep.zoo.card_sections import (
 )
 from umsrep.zoo.input_contract import InputContract
 from umsrep.zoo.presets import PRESETS
-from umsrep.zoo.results import Measurement, Results, metric
+from umsrep.zoo.results import Measurement, Results, load_results, metric
 
 RESEARCH_ONLY = "For research only. Not a medical device; never for diagnosis, treatment or any other clinical use."
 SECTIONS = (
@@ -285,3 +285,9 @@ def read_card(name: str) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text") from error
+
+
+def read_results(preset: str) -> Results:
+    """Return the results file of a preset."""
+    with resources.as_file(resources.files("umsrep.model_cards").joinpath(f"{preset}.json")) as path:
+        return load_results(path)

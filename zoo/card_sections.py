@@ -34,7 +34,13 @@ def caption(head: str, data: str, split: str | None) -> str:
 
 
 def _measurement_table(title: str, rows: Sequence[Measurement]) -> str:
-    counts = [_count(m) for m in rows]
+    common, kept = measurement_columns(rows)
+    return f"{title}{common and f': {common}'}\n\n{table(list(kept), zip(*kept.values(), strict=True))}"
+
+
+def measurement_columns(rows: Sequence[Measurement]) -> tuple[str, dict[str, list[str]]]:
+    """Return on what all rows were measured, empty where that differs, and the columns that are not empty, by their headings."""
+    counts = [count_text(m) for m in rows]
     common = counts[0] if len(set(counts)) == 1 else ""
     columns = {
         "metric": [metric(m.metric).label for m in rows],
@@ -48,8 +54,7 @@ def _measurement_table(title: str, rows: Sequence[Measurement]) -> str:
         "measured on": [] if common else counts,
         "note": [m.note or "" for m in rows],
     }
-    kept = {name: cells for name, cells in columns.items() if any(cells)}
-    return f"{title}{common and f': {common}'}\n\n{table(list(kept), zip(*kept.values(), strict=True))}"
+    return common, {name: cells for name, cells in columns.items() if any(cells)}
 
 
 def shown(name: str, value: float | None, interval: tuple[float, float] | None = None) -> str:
@@ -61,7 +66,8 @@ def shown(name: str, value: float | None, interval: tuple[float, float] | None =
     return f"{text} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else text
 
 
-def _count(m: Measurement) -> str:
+def count_text(m: Measurement) -> str:
+    """Say on how many images and patients a number was measured; empty where that is not known."""
     parts = [(m.images, "image"), (m.patients, "patient")]
     return " of ".join(f"{n:,} {word}{'' if n == 1 else 's'}" for n, word in parts if n is not None)
 
@@ -143,7 +149,18 @@ def cost_text(results: Results) -> str:
 
 
 def use_section(block: Mapping[str, Any], location: str, revision: str | None) -> str:
-    """Return the three snippets.
+    """Return the section with the three `snippets`; arguments as theirs."""
+    ours, timm, smp = snippets(block, location, revision).values()
+    parts = [_python(ours), "With timm alone; the feature maps are bitwise the same:", _python(timm)]
+    if smp is None:
+        parts.append("segmentation-models-pytorch takes no plain vision transformer as an encoder.")
+    else:
+        parts += ["As the encoder of a model of segmentation-models-pytorch:", _python(smp)]
+    return "\n\n".join(parts)
+
+
+def snippets(block: Mapping[str, Any], location: str, revision: str | None = None) -> dict[str, str | None]:
+    """Return the Python that loads a model, by library; None where that library cannot.
 
     Args:
         block: The ``umsrep`` block of the card's metadata.
@@ -177,17 +194,17 @@ def use_section(block: Mapping[str, Any], location: str, revision: str | None) -
     quote = place.index('"') + 1
     unet = f"model = smp.Unet({place[:quote]}tu-{place[quote:]}, encoder_weights=True, in_channels={channels})"
     smp = ["import segmentation_models_pytorch as smp", *registers, *setup, *([] if setup else [""]), unet]
-    parts = [_python(ours), "With timm alone; the feature maps are bitwise the same:", _python(timm)]
     strides = block.get("strides") or ()
-    if len(set(strides)) == 1 and len(strides) > 1:
-        parts.append("segmentation-models-pytorch takes no plain vision transformer as an encoder.")
-    else:
-        parts += ["As the encoder of a model of segmentation-models-pytorch:", _python(smp)]
-    return "\n\n".join(parts)
+    plain = len(set(strides)) == 1 and len(strides) > 1
+    return {
+        "umsrep": "\n".join(ours),
+        "timm": "\n".join(timm),
+        "segmentation-models-pytorch": None if plain else "\n".join(smp),
+    }
 
 
-def _python(lines: Sequence[str]) -> str:
-    return "```python\n" + "\n".join(lines) + "\n```"
+def _python(code: str | None) -> str:
+    return f"```python\n{code}\n```"
 
 
 def is_repo(name: str) -> bool:

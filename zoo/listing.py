@@ -29,7 +29,7 @@ class Listed:
         macs: Multiply-accumulates of one image at ``macs_size``.
         macs_size: [channels, height, width].
         license: As the Hub names it.
-        measured: The first measured number of each head, with head, metric, value, data and split.
+        measured: The first measured number of each head, as in `rows_of`.
     """
 
     name: str
@@ -73,7 +73,10 @@ def first_rows(index: Any) -> list[dict[str, Any]]:
 
 
 def rows_of(index: Any) -> list[dict[str, Any]]:
-    """Flatten the Hub's ``model-index``; entries that are not in its form are left out."""
+    """Flatten the Hub's ``model-index`` to rows of head, metric, value, data, split and interval (None where there is none).
+
+    Entries that are not in its form are left out.
+    """
     names = {m.hub: name for name, m in METRICS.items()}
     rows = []
     for result in [r for model in _dicts(index) for r in _dicts(model.get("results"))]:
@@ -83,9 +86,14 @@ def rows_of(index: Any) -> list[dict[str, Any]]:
             value = entry.get("value")
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
                 metric = names.get(known, known) + slash + part
-                place = {"data": data.get("name"), "split": data.get("split")}
+                place = {"data": data.get("name"), "split": data.get("split"), "interval": _interval(entry)}
                 rows.append({"head": str(task.get("name") or task.get("type")), "metric": metric, "value": entry["value"], **place})
     return rows
+
+
+def _interval(entry: Mapping[str, Any]) -> list[float] | None:
+    ends = _mapping(entry.get("args")).get("interval")
+    return ends if isinstance(ends, list) and len(ends) == 2 and all(type(e) in (int, float) and math.isfinite(e) for e in ends) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -131,7 +139,12 @@ def list_folder(folder: Path) -> tuple[list[Listed], list[str]]:
 
 
 def list_hub(author: str, *, token: str | bool | None = None) -> list[Listed]:
-    """Return the umsrep models of an organisation or user on the Hub, from one request.
+    """Return the umsrep models of an organisation or user on the Hub, from one request; errors as `hub_metadata`."""
+    return [from_metadata(name, metadata) for name, metadata in hub_metadata(author, token=token).items()]
+
+
+def hub_metadata(author: str, *, token: str | bool | None = None) -> dict[str, dict[str, Any]]:
+    """Return the card metadata of the umsrep models of an organisation or user on the Hub by their names, from one request.
 
     Raises:
         InputError: if the Hub cannot be reached or refuses, or knows nobody of that name.
@@ -164,7 +177,7 @@ def list_hub(author: str, *, token: str | bool | None = None) -> list[Listed]:
     except FAILURES as error:
         raise download_error(error, author, file="the list of models", revision=None, token=token, cache_dir=None, local=False) from error
     cards: list[Any] = [model.card_data for model in models]
-    return [from_metadata(model.id, card.to_dict() if card else {}) for model, card in zip(models, cards, strict=True)]
+    return {model.id: card.to_dict() if card else {} for model, card in zip(models, cards, strict=True)}
 
 
 def select(entries: Iterable[Listed], pattern: str, modality: str | None) -> list[Listed]:

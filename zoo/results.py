@@ -158,6 +158,46 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReliabilityBin:
+    """Rows of like confidence: their mean ``confidence`` and the ``frequency`` of being right, both 0-1, and their ``count``, at least 1."""
+
+    confidence: float
+    frequency: float
+    count: int
+
+    def __post_init__(self) -> None:
+        for name in ("confidence", "frequency"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}: must be 0 to 1, not {getattr(self, name)!r}")
+        if self.count < 1:
+            raise InputError(f"count: must be at least 1, not {self.count!r}; leave empty bins out")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """How often a head is right where it is so sure: what a reliability diagram shows.
+
+    Attributes:
+        head: Name of the head.
+        data: Data set.
+        bins: Those with rows, by rising confidence.
+        split: Of the data set.
+        class_: The class whose probability it is (``class`` in the file); None for all together.
+    """
+
+    head: str
+    data: str
+    bins: tuple[ReliabilityBin, ...]
+    split: str | None = None
+    class_: str | None = None
+
+    def __post_init__(self) -> None:
+        confidences = [one.confidence for one in self.bins]
+        if not confidences or confidences != sorted(confidences):
+            raise InputError("bins: must be at least one, by rising confidence")
+
+
+@dataclasses.dataclass(frozen=True)
 class GuardRate:
     """How many images of one set the out-of-distribution guard flags.
 
@@ -210,6 +250,7 @@ class Results:
         training: How it was trained.
         data: On what.
         measurements: All that was measured, in the order of the card; the first of a head is what `umsrep list` shows.
+        reliability: What reliability diagrams show; the catalog draws it (docs/catalog.md), the card does not.
         cost: Parameters and multiply-accumulates.
         guard: The out-of-distribution guard, if there is one.
         limits: What is known not to work or was not tested, one sentence each.
@@ -227,6 +268,7 @@ class Results:
     training: str | None = None
     data: tuple[Data, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    reliability: tuple[Reliability, ...] = ()
     cost: Cost | None = None
     guard: GuardResults | None = None
     limits: tuple[str, ...] = ()
@@ -256,7 +298,7 @@ class Results:
         for key, kind in (("features", Features), ("cost", Cost)):
             if given.get(key) is not None:
                 given[key] = _make(kind, given[key], f"{where}: {key}")
-        for key, row in (("data", Data), ("measurements", Measurement)):
+        for key, row in (("data", Data), ("measurements", Measurement), ("reliability", Reliability)):
             given[key] = tuple(_make(row, v, f"{where}: {key}[{i}]") for i, v in enumerate(_list(given.get(key, ()), f"{where}: {key}")))
         return _make(cls, given, where)
 
@@ -280,20 +322,24 @@ def _make(kind: type[Row], values: Any, where: str) -> Row:
     """Build a dataclass from plain values, checking names and types against its annotations."""
     if not isinstance(values, Mapping):
         raise InputError(f"{where}: must be an object, not {values!r}")
-    fields: dict[str, Any] = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields: dict[str, Any] = {_key(f.name): f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
             raise InputError(f"{where}: unknown key '{key}'{nearest(str(key), fields)}")
     taken = {}
     for name, field in fields.items():
         if name in values:
-            taken[name] = _value(str(field.type), values[name], f"{where}: {name}")
+            taken[field.name] = _value(str(field.type), values[name], f"{where}: {name}")
         elif field.default is dataclasses.MISSING:
             raise InputError(f"{where}: '{name}' is missing")
-    return kind(**taken)
+    try:
+        return kind(**taken)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
-_NESTED: dict[str, Any] = {kind.__name__: kind for kind in (Part, Timing, Data, Measurement, Features, Cost, GuardRate, GuardResults)}
+_PARTS = (Part, Timing, Data, Measurement, Features, Cost, GuardRate, GuardResults, Reliability, ReliabilityBin)
+_NESTED: dict[str, Any] = {kind.__name__: kind for kind in _PARTS}
 
 
 def _value(wanted: str, value: Any, where: str) -> Any:
@@ -320,6 +366,11 @@ def _value(wanted: str, value: Any, where: str) -> Any:
     return float(value) if kind == "float" else value
 
 
+def _key(name: str) -> str:
+    """Return a field's key in the file: ``class_`` is ``class``, which Python keeps for itself."""
+    return name.removesuffix("_")
+
+
 def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list | tuple):
         raise InputError(f"{where}: must be a list, not {value!r}")
@@ -329,5 +380,5 @@ def _list(value: Any, where: str) -> list[Any]:
 def _plain(value: Any) -> Any:
     """Return JSON values without None and empty lists, except a measurement's undefined value."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items() if k == "value" or (v is not None and v != ())}
+        return {_key(k): _plain(v) for k, v in value.items() if k == "value" or (v is not None and v != ())}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -38,7 +38,9 @@ def test_presets_tell_what_their_cards_measured() -> None:
 def test_every_number_of_a_card_is_a_row() -> None:
     rows = rows_of(metadata_of(read_card(NAME))["model-index"])
     assert len(rows) > 10
-    assert {"head", "metric", "value", "data", "split"} == set(rows[0])
+    assert {"head", "metric", "value", "data", "split", "interval"} == set(rows[0])
+    assert rows[0]["interval"][0] < rows[0]["value"] < rows[0]["interval"][1]
+    assert any(row["interval"] is None for row in rows)
     assert {"auroc", "dice", "psnr_gain"} <= {row["metric"] for row in rows}
 
 

@@ -21,6 +21,16 @@ VALUES: dict[str, Any] = {
         {"group": "results", "head": "disc", "metric": "dice", "data": "discs", "value": 0.95125, "interval": [0.9, 1], "images": 4},
         {"group": "results", "head": "disc", "metric": "hd95", "data": "discs", "value": None},
     ],
+    "reliability": [
+        {
+            "head": "finding",
+            "data": "discs",
+            "bins": [{"confidence": 0.25, "frequency": 0.0, "count": 3}, {"confidence": 0.75, "frequency": 1.0, "count": 1}],
+            "split": "test",
+            "class": "disc",
+        },
+        {"head": "finding", "data": "discs", "bins": [{"confidence": 0.5, "frequency": 0.5, "count": 2}]},
+    ],
     "cost": {
         "size": [1, 32, 32],
         "encoder": {"parameters": 100, "macs": 1000},
@@ -29,11 +39,15 @@ VALUES: dict[str, Any] = {
     "limits": ["Only discs."],
 }
 
+BIN = {"confidence": 0.5, "frequency": 0.25, "count": 4}
+
 
 def test_round_trip_keeps_every_value() -> None:
     results = Results.from_dict(VALUES)
     assert results.measurements[0].interval == (0.9, 1.0)
     assert results.measurements[1].value is None
+    assert (results.reliability[0].class_, results.reliability[1].class_) == ("disc", None)
+    assert results.reliability[0].bins[1].frequency == 1.0
     assert results.cost is not None
     assert results.cost.timings[0].milliseconds == 1.5
     assert results.cost.model is None
@@ -58,6 +72,12 @@ def test_round_trip_keeps_every_value() -> None:
         ({"measurements": [{**VALUES["measurements"][0], "group": "result"}]}, "unknown group 'result'.*results"),
         ({"measurements": [{**VALUES["measurements"][0], "images": 4.5}]}, "images: must be a whole number"),
         ({"cost": {"size": [1, 32, 32], "encoder": {"parameters": 1}}}, "encoder: 'macs' is missing"),
+        ({"reliability": [{"head": "a", "data": "d"}]}, r"reliability\[0\]: 'bins' is missing"),
+        ({"reliability": [{"head": "a", "data": "d", "bins": []}]}, r"reliability\[0\]: bins: must be at least one"),
+        ({"reliability": [{"head": "a", "data": "d", "bins": [BIN, {**BIN, "confidence": 0.1}]}]}, "bins: .*by rising confidence"),
+        ({"reliability": [{"head": "a", "data": "d", "bins": [{**BIN, "frequency": 1.5}]}]}, r"bins\[0\]: frequency: must be 0 to 1"),
+        ({"reliability": [{"head": "a", "data": "d", "bins": [{**BIN, "count": 0}]}]}, r"bins\[0\]: count: must be at least 1.*empty bins"),
+        ({"reliability": [{"head": "a", "data": "d", "bins": [BIN], "class_": "x"}]}, "unknown key 'class_'.*class"),
         ({"features": []}, "features: must be an object"),
         ({"data": [5]}, r"data\[0\]: must be an object"),
     ],
