@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from umsrep.tasks.benchmark.run import is_done
 from umsrep.tasks.data.manifest import load_manifest
 from umsrep.tasks.evaluate import collect
 from umsrep.tasks.evaluation.metrics import MAIN, statistic_of
-from umsrep.tasks.evaluation.resample import Draws, Sampled, estimate, sample
+from umsrep.tasks.evaluation.resample import Draws, Sampled, Statistic, estimate, sample
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.progress import say, track
 from umsrep.tasks.setup import build_sets, make_task
@@ -50,7 +51,7 @@ def rows_of(cell: Cell) -> Mapping[str, np.ndarray]:
         assert test is not None
         for name in list(test.tasks):
             test.tasks[name] = at_middle_level(test.tasks[name])
-        stored = {}
+        stored: dict[str, np.ndarray] = {}
         for name, values in collect(model, test).items():
             stored |= {f"test/{name}/{key}": value for key, value in values.items() if key != "index"}
             stored[f"test/{name}/row"] = np.array([test.items[i][1] for i in values["index"]])
@@ -61,7 +62,7 @@ def rows_of(cell: Cell) -> Mapping[str, np.ndarray]:
 
 def gather(cells: Sequence[Cell]) -> tuple[dict[Place, dict[str, Sampled]], dict[Place, dict[str, Any]]]:
     """Return each place's encoders with their values, of every seed (``seed N``) and their ``mean``, in all draws; and what holds there."""
-    found: dict[Place, dict[str, dict[int, Any]]] = {}
+    found: dict[Place, dict[str, dict[int, Statistic]]] = {}
     facts: dict[Place, dict[str, Any]] = {}
     for cell in track(cells, "reading cells", total=len(cells)):
         rows, config = rows_of(cell), cell.config
@@ -80,13 +81,15 @@ def gather(cells: Sequence[Cell]) -> tuple[dict[Place, dict[str, Sampled]], dict
     for place, encoders in track(found.items(), "drawing patients", total=len(found)):
         metric = MAIN[facts[place]["task"].kind]
 
-        def mean(weights: np.ndarray, *, own: Mapping[int, Any], metric: str = metric) -> dict[str, np.ndarray]:
-            values = {f"seed {seed}": statistic(weights)[metric] for seed, statistic in own.items()}
-            return {**values, "mean": np.mean(list(values.values()), axis=0)}
-
         draws = Draws(facts[place]["groups"], resamples=2000)
-        sampled[place] = sample({e: lambda weights, own=own, mean=mean: mean(weights, own=own) for e, own in encoders.items()}, draws)
+        sampled[place] = sample({encoder: functools.partial(over_seeds, own, metric) for encoder, own in encoders.items()}, draws)
     return sampled, facts
+
+
+def over_seeds(statistics: Mapping[int, Statistic], metric: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return a metric of every seed's cell, and their mean, in draws given as weights [R, n]."""
+    values = {f"seed {seed}": statistic(weights)[metric] for seed, statistic in statistics.items()}
+    return {**values, "mean": np.mean(list(values.values()), axis=0)}
 
 
 def measurements(preset: str, sampled: Mapping[Place, Mapping[str, Sampled]], facts: Mapping[Place, Any]) -> list[Measurement]:

@@ -36,7 +36,8 @@ def expected_members() -> set[str]:
     members = {"umsrep/py.typed", *(f"umsrep/{path.name}" for path in (ROOT / "umsrep").glob("*.py"))}
     for folder in FOLDERS:
         members |= {f"umsrep/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py")}
-    members |= {f"umsrep/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "model_cards").glob("*.[mj]*") if path.suffix in (".md", ".json")}
+    for suffix in ("md", "json"):
+        members |= {f"umsrep/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "model_cards").glob(f"*.{suffix}")}
     members |= {f"umsrep/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "zoo" / "weights").rglob("*") if path.is_file()}
     return members
 

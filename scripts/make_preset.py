@@ -1,12 +1,14 @@
 """Turn a finished run into a shipped preset: half-precision weights, and a card made from one results file.
 
-    python scripts/make_preset.py --model runs/joint/model --name ums-cxr-efficientnet-lite0
-    python scripts/make_preset.py --name ums-cxr-efficientnet-lite0 --study docs/results/cxr_line9.json
-    python scripts/make_preset.py --name ums-cxr-efficientnet-lite0 --card-only
+    python scripts/make_preset.py --name NAME --model runs/NAME/model
+    python scripts/make_preset.py --name NAME --review cxr_guangzhou=reviews/gz --review cxr_external=reviews/ext:shift \
+        --shifts cxr_guangzhou=shifts.json --transfer docs/results/transfer.json --interference us=runs/us/results.json
+    python scripts/make_preset.py --name NAME --card-only
 
-The first form writes ``zoo/weights/NAME``. The second also brings ``model_cards/NAME.json`` (docs/cards.md) up to date: its measurements
-from a report of benchmarks/study_cxr.py, its pyramid and cost from the model. All write ``model_cards/NAME.md`` from that file.
-The checksum that is printed belongs into ``zoo/presets.py``.
+The first form writes ``zoo/weights/NAME``. The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of
+reviews (``:shift``: of another place than the training's), evaluations under shifts, the transfer study and grids with joint and single
+tasks; pyramid and cost come from the model. All write ``model_cards/NAME.md`` from that file. The checksum that is printed belongs into
+``zoo/presets.py``.
 """
 
 from __future__ import annotations
@@ -15,66 +17,44 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from umsrep.errors import InputError
+from umsrep.tasks.card_rows import read_json, reliability_of_review, rows_of_interference, rows_of_review, rows_of_shifts, rows_of_transfer
 from umsrep.tasks.description import cost_of_model, features_of
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.zoo import hub
 from umsrep.zoo.card import build_card
 from umsrep.zoo.card_lint import lint_card
-from umsrep.zoo.results import METRICS, Group, Measurement, load_results
+from umsrep.zoo.results import Measurement, Reliability, load_results
 
 ROOT = Path(__file__).resolve().parents[1]
-# Measurement of benchmarks/study_cxr.py -> group, head, metric, data, split. The first of a head is the one that `umsrep list` shows.
-STUDY: dict[str, tuple[Group, str, str, str, str | None]] = {
-    "dice_guangzhou": ("results", "lungs", "dice", "cxr_guangzhou", "test"),
-    "auroc": ("results", "pneumonia", "auroc", "cxr_guangzhou", "published test"),
-    "psnr_gain": ("results", "denoising", "psnr_gain", "cxr_guangzhou", "every 12th of test"),
-    "ssim": ("results", "denoising", "ssim", "cxr_guangzhou", "every 12th of test"),
-    "dice_external": ("shift", "lungs", "dice", "cxr_external", "13 places, adults"),
-    "dice_external/v7": ("shift", "lungs", "dice", "cxr_external", "masks of V7 Labs"),
-    "dice_external/generalblockchain": ("shift", "lungs", "dice", "cxr_external", "masks of GeneralBlockchain"),
-}
 
 
-CONTROLS = {  # runs of the study that stand beside the preset in its section on interference
-    **dict.fromkeys(("single-lungs", "single-pneumonia", "single-denoising"), "single-task, a third of the training"),
-    "joint-unshared": "joint, a decoder for each dense head",
-}
+def pair(text: str) -> tuple[str, Path]:
+    """Read DATA=PATH."""
+    data, divider, path = text.partition("=")
+    if not divider:
+        raise argparse.ArgumentTypeError(f"'{text}' is not DATA=PATH")
+    return data, Path(path)
 
 
-def measurements_of(study: Mapping[str, Any]) -> tuple[Measurement, ...]:
-    """Return the rows of a card from a report of benchmarks/study_cxr.py, every number of it at full precision."""
-    rows = []
-    for key in study["results"]:
-        if key not in STUDY:
-            raise InputError(f"the study measured '{key}', of which STUDY in {Path(__file__).name} does not say where it stands")
-    for key, (group, head, metric, data, split) in STUDY.items():
-        for method, entry in study["results"].get(key, {}).items():
-            other = study.get("joint_minus_other", {}).get(key, {}).get(method, {})
-            common = {"head": head, "data": data, "split": split, "images": entry["rows"], "patients": entry["patients"]}
-            name = None if method == "joint" else CONTROLS.get(method, method)
-            rows.append(
-                Measurement(
-                    group="interference" if method in CONTROLS else group,
-                    metric=metric,
-                    value=entry["value"],
-                    interval=tuple(entry["interval"]),
-                    method=name,
-                    difference=other.get("value"),
-                    difference_interval=tuple(other["interval"]) if other else None,
-                    **common,
-                )
-            )
-            further = {
-                k: v for k, v in {**entry, **entry.get("metrics", {})}.items() if k in METRICS and k not in (metric, "hd95_undefined")
-            }
-            if name is None:  # a control is compared by the measures of the study; the rest is this model's
-                rows += [Measurement(group=group, metric=k, value=v, **common) for k, v in further.items()]
-    return tuple(rows)
+def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Reliability]]:
+    """Return all rows and curves that the options name."""
+    rows: list[Measurement] = []
+    curves: list[Reliability] = []
+    for data, path in options.review:
+        elsewhere = path.name.endswith(":shift")
+        review = read_json(path.with_name(path.name.removesuffix(":shift")) / "review.json")
+        rows += rows_of_review(review, data=data, group="shift" if elsewhere else "results")
+        curves += reliability_of_review(review, data=data)
+    for data, path in options.shifts:
+        rows += rows_of_shifts(read_json(path), data=data)
+    if options.transfer is not None:
+        rows += rows_of_transfer(options.transfer, options.name)
+    for data, path in options.interference:
+        rows += rows_of_interference(path, data=data, note=options.interference_note)
+    return rows, curves
 
 
 def main() -> None:
@@ -82,7 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True)
     parser.add_argument("--model", type=Path, help="the model folder of a run")
-    parser.add_argument("--study", type=Path, help="a report of benchmarks/study_cxr.py")
+    for name in ("--review", "--shifts", "--interference"):
+        parser.add_argument(name, type=pair, action="append", default=[], metavar="DATA=PATH")
+    parser.add_argument("--interference-note", default="64 px")
+    parser.add_argument("--transfer", type=Path, help="a report of benchmarks/study_transfer.py")
     parser.add_argument("--card-only", action="store_true", help="only write the card again")
     arguments = parser.parse_args()
     folder = ROOT / "zoo" / "weights" / arguments.name
@@ -97,8 +80,9 @@ def main() -> None:
         if results.cost is not None:
             cost = dataclasses.replace(cost, timings=results.cost.timings)
         results = dataclasses.replace(results, features=features_of(model.encoder, decoders=True), cost=cost)
-    if arguments.study is not None:
-        results = dataclasses.replace(results, measurements=measurements_of(json.loads(arguments.study.read_text(encoding="utf-8"))))
+    rows, curves = measured(arguments)
+    if rows:
+        results = dataclasses.replace(results, measurements=tuple(rows), reliability=tuple(curves))
     config = hub.read_config(folder)
     card = build_card(arguments.name, config, results)
     if problems := lint_card(card, config=config, results=results, location=arguments.name):

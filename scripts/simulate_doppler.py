@@ -1,6 +1,8 @@
 """Write the simulated spectra that ums-doppler-efficientnet-lite0 was made from: 20,000, 128 px, the same on every machine.
 
     python scripts/simulate_doppler.py data/doppler [--count N] [--seed N]
+
+No noisy twins are written: training adds its own noise.
 """
 
 from __future__ import annotations
