@@ -1,7 +1,7 @@
 # Every target works on a fresh clone: what needs the environment depends on it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow format lint types imports check dist-check bench
+.PHONY: help setup demo test test-slow weights format lint types imports check dist-check bench
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -36,6 +36,15 @@ test: setup  ## the fast tests, on all cores
 
 test-slow: setup  ## the slow tests
 	$(BIN)/python -P -m pytest -m slow $(PYTEST_ARGS)
+
+WEIGHTS ?= ums-cxr-efficientnet-lite0 ums-us-efficientnet-lite0 ums-doppler-efficientnet-lite0 ums-cxr-cbr-tiny
+
+weights: setup  ## train the shipped encoders anew, about four hours of one core (WEIGHTS=NAME for one); a stopped run goes on
+	../shared/data/unpack data cxr_guangzhou cxr_nih us_nerve us_lung
+	@test -f data/doppler/metadata.csv || $(BIN)/python scripts/simulate_doppler.py data/doppler
+	@set -e; for name in $(WEIGHTS); do echo "== $$name"; \
+		test -f runs/$$name/report.json || $(BIN)/umsrep finetune --config examples/weights/$$name.yaml --resume; \
+		$(BIN)/python scripts/make_preset.py --name $$name --model runs/$$name/model; done
 
 format: setup  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix-only --quiet $(PYTHON_FOLDERS)
