@@ -7,12 +7,12 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast, set_seed
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from umsrep.errors import InputError
 from umsrep.tasks import runfolder
+from umsrep.tasks.averaging import MovingAverage
 from umsrep.tasks.balancing import Balancer
 from umsrep.tasks.classification import Classification
 from umsrep.tasks.compiling import compile_step, mark_rows
@@ -103,7 +103,7 @@ class Assembly:
         if config.compile:
             compile_step(self.step_module)
         self.strategy = Strategy(config, self.model, self.total_steps)
-        self.ema = ModelEmaV3(self.model, decay=config.ema, use_warmup=True) if config.ema else None
+        self.ema = MovingAverage(self.model, decay=config.ema, use_warmup=True) if config.ema else None
         blocks = stages_of(self.model.encoder.model, coarse=False)
         self.optimisation = Optimisation(config.optimiser, self.step_module, self.total_steps, self.accelerator.scaler, blocks=blocks)
         self.balancer = Balancer(self.accelerator, self.step_module, project=config.balancing == "pcgrad", seed=config.seed)

@@ -212,6 +212,8 @@ class PretrainConfig:
             object.__setattr__(self, self.method, BLOCKS[self.method]())
         if self.augment is None:
             object.__setattr__(self, "augment", _STRONG if self.method in CONTRASTING else _MILD)
+        if self.augment is not None and self.augment.noise:
+            raise InputError("config: augment.noise is for segmentation and classification (umsrep finetune); leave it out")
         if self.ema is None and self.method not in CONTRASTING:
             object.__setattr__(self, "ema", 0.998)
         if self.schema_version > SCHEMA_VERSION:

@@ -115,6 +115,8 @@ def test_the_compiler_and_gradient_checkpointing_exclude_each_other(values: dict
 
 def test_policies_other_than_default_are_refused_on_the_device(values: dict[str, Any]) -> None:
     values |= {"augment": {"policy": "strong"}, "augment_on_device": True}
-    with pytest.raises(InputError, match=r"augment_on_device: true is for augment\.policy default; strong runs in the loader"):
+    with pytest.raises(InputError, match=r"true is for augment\.policy default without .*; augment\.policy strong runs in the loader"):
         config_from_dict(values)
+    with pytest.raises(InputError, match=r"augment\.noise runs in the loader"):
+        config_from_dict(values | {"augment": {"noise": 20}})
     assert config_from_dict(values | {"augment_on_device": "auto"}).augment.policy == "strong"

@@ -333,7 +333,23 @@ def test_intensity_stays_in_range_and_reaches_its_limits() -> None:
         assert torch.isfinite(new).all()
 
 
-@pytest.mark.parametrize(("key", "value"), [("rotate", -1), ("rotate", 181), ("shift", 0.95), ("flip", 1.5), ("gamma", float("nan"))])
+def test_noise_comes_on_every_second_image_with_any_strength_up_to_its_own() -> None:
+    image, augment = torch.full((1, 64, 64), 0.5), Augment(noise=51)
+    spreads = torch.tensor([float((augment.add_noise(image, generator(seed)) - image).std()) for seed in range(400)])
+    assert 0.42 < float((spreads > 0).float().mean()) < 0.58
+    noisy = spreads[spreads > 0]
+    assert 0.19 < float(noisy.max()) < 0.21  # 51 / 255, and the chance in the standard deviation of 4,096 pixels
+    assert float(noisy.mean()) == pytest.approx(0.1, abs=0.015)
+    assert torch.equal(augment.add_noise(image, generator(1)), augment.add_noise(image, generator(1)))
+    still = Augment(rotate=0, shift=0, scale=0, noise=51)
+    assert float(still(image, {}, generator(0))[0].std()) < 1e-6, "the augmented image is denoising's target, too"
+    assert Augment().add_noise(image, generator(0)) is image
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("noise", -1), ("noise", 256), ("rotate", -1), ("rotate", 181), ("shift", 0.95), ("flip", 1.5), ("gamma", float("nan"))],
+)
 def test_impossible_values_are_refused(key: str, value: float) -> None:
     with pytest.raises(InputError, match=f"augment.{key} must be from 0 to"):
         only(**{key: value})
@@ -343,7 +359,7 @@ POLICIES = ["strong", "randaugment", "trivialaugment"]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_policy_follows_the_same_geometry_and_comes_from_the_one_generator(policy: Any) -> None:
+def test_a_policy_follows_the_same_geometry_and_comes_from_the_onegenerator(policy: Any) -> None:
     image, mask = disc()
     different, moved = 0, 0
     for seed in range(40):

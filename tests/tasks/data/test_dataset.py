@@ -109,6 +109,18 @@ def test_noise_is_added_to_the_augmented_image(tiny_data: Path) -> None:
     torch.testing.assert_close(one["target.denoising"] * 2 - 1, one["image"])
 
 
+def test_noise_of_the_augmentation_reaches_what_other_heads_read_and_not_denoising(tiny_data: Path) -> None:
+    plain, noised = (dataset(tiny_data, augment=Augment(noise=some)) for some in (0, 60))
+    changed = 0
+    for index in range(16):
+        one, other = item(plain, index), item(noised, index)
+        assert one.keys() == other.keys()
+        changed += not torch.equal(one["image"], other["image"])
+        for key in one.keys() - {"image"}:
+            torch.testing.assert_close(one[key], other[key], rtol=0, atol=0, equal_nan=True, msg=key)
+    assert 3 <= changed <= 13
+
+
 def test_noise_is_added_to_what_the_policy_made_and_the_target_holds_none(tiny_data: Path) -> None:
     tasks: dict[str, Task] = {"denoising": Denoising(level=25), "disc": DISC}
     both, other = (dataset(tiny_data, some, augment=Augment(policy="strong")) for some in (tasks, {"disc": DISC}))

@@ -9,6 +9,7 @@ import pytest
 
 from umsrep.errors import InputError
 from umsrep.tasks.config import EncoderConfig
+from umsrep.tasks.data.augment import Augment
 from umsrep.tasks.pretrain.config import BLOCKS, DinoConfig, MaskedConfig, MocoConfig, PretrainConfig, PretrainData
 
 
@@ -39,6 +40,7 @@ def config(**changes: Any) -> PretrainConfig:
         ({"method": "dino", "dino": DinoConfig(local_crops=-1)}, "dino.local_crops"),
         ({"data": [PretrainData("x", fraction=0.0)]}, "fraction must be above 0"),
         ({"data": [PretrainData("x", licenses=[])]}, "licenses is empty"),
+        ({"augment": Augment(noise=20)}, "augment.noise is for segmentation"),
     ],
 )
 def test_refused(changes: dict[str, Any], match: str) -> None:
