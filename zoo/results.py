@@ -159,7 +159,7 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class ReliabilityBin:
-    """Rows of like confidence: their mean ``confidence`` and the ``frequency`` of being right, both 0-1, and their ``count``, at least 1."""
+    """Rows of like confidence: its mean, the ``frequency`` of being right (both 0-1) and the ``count`` of rows, at least 1."""
 
     confidence: float
     frequency: float

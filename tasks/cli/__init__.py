@@ -7,7 +7,21 @@ import sys
 from collections.abc import Callable, Sequence
 
 from umsrep.errors import InputError, nearest
-from umsrep.tasks.cli import acquire, adapting, benchmarking, choose, data, guard, models, pretraining, reviewing, runs, shifting, study
+from umsrep.tasks.cli import (
+    acquire,
+    adapting,
+    benchmarking,
+    catalog,
+    choose,
+    data,
+    guard,
+    models,
+    pretraining,
+    reviewing,
+    runs,
+    shifting,
+    study,
+)
 from umsrep.tasks.cli.parser import Parser, Run
 from umsrep.tasks.cli.show import clean
 
@@ -78,6 +92,6 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    for group in (runs, data, models, benchmarking, pretraining, study, choose, acquire, guard, shifting, reviewing, adapting):
+    for group in (runs, data, models, benchmarking, pretraining, study, choose, acquire, guard, shifting, reviewing, adapting, catalog):
         group.add_commands(add)
     return parser
