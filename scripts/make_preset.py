@@ -53,7 +53,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
     if options.transfer is not None:
         rows += rows_of_transfer(options.transfer, options.name)
     for data, path in options.interference:
-        rows += rows_of_interference(path, data=data, note=options.interference_note)
+        rows += rows_of_interference(path, data=data, note=options.interference_note, joint=options.joint)
     return rows, curves
 
 
@@ -65,6 +65,7 @@ def main() -> None:
     for name in ("--review", "--shifts", "--interference"):
         parser.add_argument(name, type=pair, action="append", default=[], metavar="DATA=PATH")
     parser.add_argument("--interference-note", default="64 px")
+    parser.add_argument("--joint", default="joint", help="variant of an interference grid that trains all tasks")
     parser.add_argument("--transfer", type=Path, help="a report of benchmarks/study_transfer.py")
     parser.add_argument("--card-only", action="store_true", help="only write the card again")
     arguments = parser.parse_args()

@@ -141,8 +141,14 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: {error}") from error
 
 
-def rows_of_interference(path: Path, *, data: str, note: str) -> list[Measurement]:
-    """Return, from the results.json of a benchmark with a variant ``joint`` and others that train one task each, both sides of every task.
+def rows_of_interference(path: Path, *, data: str, note: str, joint: str = "joint") -> list[Measurement]:
+    """Return both sides of every task from the results.json of a benchmark with a joint variant and others that train one task each.
+
+    Args:
+        path: The file.
+        data: Name of the data set.
+        note: Of every row: size, budget.
+        joint: Name of the joint variant.
 
     Raises:
         InputError: where a task has no such pair.
@@ -153,10 +159,10 @@ def rows_of_interference(path: Path, *, data: str, note: str) -> list[Measuremen
     rows = []
     for task, kind in kinds.items():
         metric = SHOWN[kind][0]
-        alone = [variant for variant, metrics in table.items() if variant != "joint" and f"{task}/{metric}" in metrics]
-        if len(alone) != 1 or "joint" not in table:
-            raise InputError(f"{path}: '{task}' needs the variant joint and one other, not {', '.join(alone) or 'none'}")
-        for variant, method in (("joint", "joint"), (alone[0], "alone")):
+        alone = [variant for variant, metrics in table.items() if {key.partition("/")[0] for key in metrics} == {task}]
+        if len(alone) != 1 or joint not in table:
+            raise InputError(f"{path}: '{task}' needs the variant '{joint}' and one that trains it alone, not {', '.join(alone) or 'none'}")
+        for variant, method in ((joint, "joint"), (alone[0], "alone")):
             value = table[variant][f"{task}/{metric}"]
             rows.append(
                 Measurement(
