@@ -2,13 +2,14 @@
 
     python benchmarks/transfer_sets.py DATA OUT
 
-Makes OUT/SET for every set of `SETS`: metadata.csv with the chosen rows, and links to the images and masks of DATA/SET. Patients
+Makes OUT/SET for every set of `SETS`: metadata.csv with the chosen rows, and copies of the images and masks of DATA/SET. Patients
 are drawn at random (seed 0); a row without patient is one of its own.
 """
 
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def cut(source: Path, target: Path, limits: dict[str, int]) -> dict[str, int]:
         for row in chosen:
             name = manifest.columns.get(column, [""] * len(manifest))[row]
             if name:
-                (target / name).hardlink_to((source / name).resolve())
+                shutil.copyfile(source / name, target / name)
     with (target / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(manifest.columns)
