@@ -88,7 +88,7 @@ function update() {
   }
   for (const k of shown) body.append(lines.get(k));
   for (const one of all("details.entry")) one.hidden = !results[+one.dataset.entry];
-  at("measured").textContent = column ? `${column.label}, ${column.place}` : "Measured: first of each head";
+  at("measured").textContent = column ? column.label : "Measured: first of each head";
   for (const head of all("thead th", at("found"))) head.removeAttribute("aria-sort");
   const turned = at("reverse").getAttribute("aria-pressed") === "true", falls = Boolean(column && !column.lower) !== turned;
   at("found").tHead.rows[0].cells[{ name: 0, parameters: 3, mebibytes: 4 }[by] ?? 6].setAttribute("aria-sort", falls ? "descending" : "ascending");

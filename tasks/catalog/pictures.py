@@ -136,9 +136,8 @@ def _severities(key: tuple[Any, ...], found: dict[str, list[tuple[float, Measure
     )
     for k, each in enumerate(rows.values()):
         style = style_of(k)
-        aside = 0.03 * (k - (len(rows) - 1) / 2) * (severities[-1] - severities[0])  # whiskers of several lines would hide each other
         chart.line([(s, m.value) for s, m in each], style=style)
-        chart.whiskers([(s + aside, *(m.interval or (None, None))) for s, m in each], style=f"{style} thin")
+        chart.whiskers([(s, *(m.interval or (None, None))) for s, m in each], style=f"{style} thin")
         chart.dots([(s, m.value) for s, m in each], style=style, radius=3.5)
     title = f"{head}: {metric(name).label} under shift, {place_of(data, split)}"
     counts = list(dict.fromkeys(filter(None, map(count_text, everything))))
