@@ -17,16 +17,17 @@ from umsrep.errors import InputError
 from umsrep.tasks.data.manifest import load_manifest
 from umsrep.tasks.data.subset import take_fraction
 
-LIMITS = {"train": 1000, "validation": 200, "test": 500}
+LIMITS = {"train": 600, "validation": 100, "test": 300}
+FEW = {"train": 100, "validation": 20, "test": 40}
 SETS = {  # name here: (name there, limits); few rows where a denoising filter is fitted at every pixel
     "cxr_guangzhou": ("cxr_guangzhou", LIMITS),
     "cxr_nih": ("cxr_nih", LIMITS),
-    "cxr_denoising": ("cxr_guangzhou", {"train": 200, "validation": 20, "test": 100}),
+    "cxr_denoising": ("cxr_guangzhou", FEW),
     "us_nerve": ("us_nerve", LIMITS),
-    "us_lung": ("us_lung", {**LIMITS, "test": 615}),
-    "us_denoising": ("us_lung", {"train": 200, "validation": 20, "test": 100}),
+    "us_lung": ("us_lung", LIMITS),
+    "us_denoising": ("us_lung", FEW),
     "doppler": ("doppler_other", LIMITS),
-    "doppler_denoising": ("doppler_other", {"train": 200, "validation": 20, "test": 100}),
+    "doppler_denoising": ("doppler_other", FEW),
     "nuclei": ("nuclei", LIMITS),
     "modality6": ("modality6", LIMITS),
 }
