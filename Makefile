@@ -43,7 +43,9 @@ weights: setup  ## train the shipped encoders anew, about four hours of one core
 	../shared/data/unpack data cxr_guangzhou cxr_nih us_nerve us_lung
 	@test -f data/doppler/metadata.csv || $(BIN)/python scripts/simulate_doppler.py data/doppler
 	@set -e; for name in $(WEIGHTS); do echo "== $$name"; \
-		test -f runs/$$name/report.json || $(BIN)/umsrep finetune --config examples/weights/$$name.yaml --resume; \
+		for config in $$(ls examples/weights/$$name.phase*.yaml 2>/dev/null) examples/weights/$$name.yaml; do \
+			run=runs/$$(basename $$config .yaml); \
+			test -f $$run/report.json || $(BIN)/umsrep finetune --config $$config --resume; done; \
 		$(BIN)/python scripts/make_preset.py --name $$name --model runs/$$name/model; done
 
 format: setup  ## rewrite the sources in the project's style

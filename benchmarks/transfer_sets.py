@@ -2,7 +2,7 @@
 
     python benchmarks/transfer_sets.py DATA OUT
 
-Makes OUT/SET for every set of `SETS`: metadata.csv with the chosen rows, and copies of the images and masks of DATA/SET. Patients
+Makes OUT/encoders/PRESET, each preset without its heads (or those would go on training where a task bears their name), and OUT/SET for every set of `SETS`: metadata.csv with the chosen rows, and copies of the images and masks of DATA/SET. Patients
 are drawn at random (seed 0); a row without patient is one of its own.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from umsrep.errors import InputError
 from umsrep.tasks.data.manifest import load_manifest
 from umsrep.tasks.data.subset import take_fraction
+from umsrep.zoo import PRESETS, Encoder
 
 LIMITS = {"train": 600, "validation": 100, "test": 300}
 FEW = {"train": 100, "validation": 20, "test": 40}
@@ -63,6 +64,8 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise InputError(f"usage: {sys.argv[0]} DATA OUT")
     data, out = map(Path, sys.argv[1:])
+    for preset in PRESETS:
+        Encoder.from_pretrained(preset).save_pretrained(out / "encoders" / preset)
     for name, (source, limits) in SETS.items():
         if (out / name).exists():
             raise InputError(f"{out / name} is there already; delete it, or choose another folder")
