@@ -2,8 +2,9 @@
 
     python benchmarks/transfer_sets.py DATA OUT
 
-Makes OUT/encoders/PRESET, each preset without its heads (or those would go on training where a task bears their name), and OUT/SET for every set of `SETS`: metadata.csv with the chosen rows, and copies of the images and masks of DATA/SET. Patients
-are drawn at random (seed 0); a row without patient is one of its own.
+Makes OUT/encoders/PRESET, each preset without its heads (or those would go on training where a task bears their name), and OUT/SET for
+every set of `SETS`: metadata.csv with the chosen rows, and copies of the images and masks of DATA/SET. Patients are drawn at random
+(seed 0); a row without patient is one of its own.
 """
 
 from __future__ import annotations
