@@ -1,10 +1,9 @@
-r"""Make the guard of a shipped preset, and measure it beside other scores (docs/guard.md).
+r"""Compare scores for an out-of-distribution guard on a chest X-ray preset (docs/guard.md).
 
     python scripts/measure_guard.py ums-cxr-efficientnet-lite0 --data /tmp/data
 
-Training rows of cxr_guangzhou are the bank, validation rows give every threshold; what is measured chose nothing. Writes the preset's
-reference.safetensors and config.json, its entry ``guard`` in model_cards/PRESET.json, and docs/results/guard.json with all scores.
-The card follows with scripts/make_preset.py --name PRESET --card-only.
+Training rows of cxr_guangzhou are the bank, validation rows give every threshold; what is measured chose nothing. Writes
+docs/results/guard.json (whose numbers are those of the preset of 2026-11-28, commit 58a5e53). A preset's own rates: guard_rates.py.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from umsrep.tasks.data.manifest import load_manifest
-from umsrep.tasks.guard import Guard, attach, energy, needed, threshold_of
-from umsrep.tasks.guarding import FALSE_ALARMS, described, make_guard, open_rows, rate_of, spread_rows
+from umsrep.tasks.guard import Guard, energy, needed, threshold_of
+from umsrep.tasks.guarding import FALSE_ALARMS, make_guard, open_rows, spread_rows
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.predict import evaluation_mode
 from umsrep.tasks.reference import load_reference, pyramid_statistics
 from umsrep.zoo import hub
 from umsrep.zoo.input_contract import InputContract, LoadedImage
-from umsrep.zoo.results import load_results
 
 ROOT = Path(__file__).resolve().parents[1]
 SAME, NEAR, OTHER, CHANGED = "like the training data", "same kind, from elsewhere", "other kind of picture", "test rows, changed"
@@ -59,13 +57,6 @@ def main() -> None:
         print(f"{name}: {len(seen[name]['energy'])}", flush=True)
 
     table = compare(guard, seen, kinds)
-    scores = {name: guard.scores(found["pyramid"]) for name, found in seen.items()}
-    rates = [rate_of(int((scores[n] > guard.threshold).sum()), len(scores[n]), n, kind) for n, kind in kinds.items()]
-    results = described(guard, "cxr_guangzhou, validation (one image a patient)", rates)
-    attach(folder, guard)
-    path = ROOT / "model_cards" / f"{arguments.preset}.json"
-    stored = dataclasses.replace(load_results(path), guard=results)
-    path.write_text(json.dumps(stored.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     lines = [
         f" {json.dumps(k)}: {{\n" + ",\n".join(f"  {json.dumps(n)}: {json.dumps(v)}" for n, v in s.items()) + "\n }"
         for k, s in table.items()
