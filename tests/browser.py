@@ -10,9 +10,11 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +69,8 @@ class Page:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._in], [], [], 60)[0]:
+                raise TimeoutError("the browser says nothing")
             part = os.read(self._in.fileno(), 1 << 20)
             if not part:
                 raise BrokenPipeError("the browser has gone")
@@ -111,9 +115,10 @@ class Page:
 
     def wait(self, condition: str) -> None:
         """Wait until a JavaScript condition holds; ten seconds at most."""
-        loop = f"new Promise((done, fail) => {{ const from = Date.now(), look = () => ({condition}) ? done(true) : "
-        loop += "Date.now() - from > 10000 ? fail(new Error('waited in vain')) : setTimeout(look, 20); look(); })"
-        self.run(loop)
+        end = time.monotonic() + 10
+        while not self.run(f"Boolean({condition})"):
+            assert time.monotonic() < end, f"waited in vain for {condition}"
+            time.sleep(0.02)
 
     def click(self, selector: str) -> None:
         """Click with the mouse on the middle of an element (of its first line, if it is wrapped), which must be what lies there."""

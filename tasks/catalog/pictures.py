@@ -182,7 +182,7 @@ def _forest(
     name = rows[0].metric
     counts, licences = [count_text(m) or "number of images not stated" for m in rows], [licence_of(results, m.data) for m in rows]
     common = [each[0] for each in (counts, licences) if len(set(each)) == 1]
-    cells = {
+    cells: dict[str, list[Any]] = {
         first: list(names),
         "value (95 % interval)": [value_text(m) for m in rows],
         f"from {shown(name, span[0])} to {shown(name, span[1])}{', dashed: not shifted' if clean else ''}": [

@@ -25,7 +25,7 @@ def results_file(seed: int = 0, *, modality: str = "cxr", licence: str = "cc-by-
         ends = {} if half is None else {"interval": [value - half, value + half]}
         return {"group": group, "head": head, "metric": metric, "data": data, "value": value, "split": "test", **ends, **more}
 
-    n = {"images": 447, "patients": 222}
+    n: dict[str, Any] = {"images": 447, "patients": 222}
     rows = [
         row("results", "lungs", "dice", good, 0.004, **n),
         row("results", "lungs", "hd95", draw.uniform(2, 6), **n),

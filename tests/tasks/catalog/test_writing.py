@@ -272,6 +272,17 @@ def test_every_control_and_picture_has_a_name_and_the_page_its_landmarks(page: P
 
 
 @needs_browser
+def test_without_javascript_everything_but_the_controls_is_there(page: Page) -> None:
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    page.open(page.run("location.href"))
+    assert page.run("document.querySelector('#filters').checkVisibility() || document.querySelector('.copy').checkVisibility()") is False
+    assert page.run("document.querySelector('noscript p').checkVisibility()") is True
+    assert names(page) == [FIRST, SECOND, THIRD, LAST]
+    assert page.run("document.querySelectorAll('details.entry table').length") > 20
+    page.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+@needs_browser
 @pytest.mark.parametrize("width", [1240, 390])
 @pytest.mark.parametrize("count", [1, 40])
 def test_nothing_runs_over_the_edge_with_one_encoder_or_forty(chromium: Page, tmp_path: Path, width: int, count: int) -> None:
