@@ -135,23 +135,26 @@ def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count:
     outputs = joint_outputs(model, batch, dataset.tasks)
     contract = model.encoder.contract
     clean = pictures_of(contract.denormalise(batch["image"]))
-    panels: list[tuple[str, list[np.ndarray]]] = [("input", clean)]
+    panels: list[tuple[str, dict[int, np.ndarray]]] = [("input", dict(enumerate(clean)))]  # by item: not all are annotated for every task
     captions = [""] * len(chosen)
     noisy_first = sorted(outputs.items(), key=lambda item: not isinstance(dataset.tasks[item[0]], Denoising))
     for name, (result, _) in noisy_first:
-        task = dataset.tasks[name]
+        task, places = dataset.tasks[name], batch[f"rows.{name}"].tolist()
         if isinstance(task, Denoising):
-            panels += [("noisy", pictures_of(contract.denormalise(batch[f"noisy.{name}"]))), (f"{name} (result)", pictures_of(result))]
+            noisy = pictures_of(contract.denormalise(batch[f"noisy.{name}"]))
+            panels += [
+                ("noisy", dict(zip(places, noisy, strict=True))),
+                (f"{name} (result)", dict(zip(places, pictures_of(result), strict=True))),
+            ]
         elif isinstance(task, Segmentation):
             masks = (result.sigmoid() > 0.5).long() if not task.softmax else result.argmax(1, keepdim=True)
             truths = batch[f"target.{name}"]
             truths = truths if truths.ndim == 4 else truths[:, None]
-            panels.append((name, [overlay(c, flat_mask(m)) for c, m in zip(clean, masks, strict=True)]))
-            panels.append((f"{name} (truth)", [overlay(c, flat_mask(t)) for c, t in zip(clean, truths, strict=True)]))
+            for title, shown in ((name, masks), (f"{name} (truth)", truths)):
+                panels.append((title, {i: overlay(clean[i], flat_mask(m)) for i, m in zip(places, shown, strict=True)}))
         else:
             classes = task.classes  # type: ignore[attr-defined]  # a Classification
-            for i, logits in enumerate(result.cpu()):
-                truth = batch[f"target.{name}"][i].cpu()
+            for i, logits, truth in zip(places, result.cpu(), batch[f"target.{name}"].cpu(), strict=True):
                 if truth.ndim == 0:
                     captions[i] += f"{name}: {classes[int(logits.argmax())]} ({logits.softmax(0).max():.2f}), truth {classes[int(truth)]}\n"
     from matplotlib.figure import Figure
@@ -159,13 +162,17 @@ def draw_samples(model: MultiTaskModel, dataset: JointDataset, out: Path, count:
     figure = Figure(figsize=(2.1 * len(panels), 2.4 * len(chosen)), layout="constrained")
     axes = figure.subplots(len(chosen), len(panels), squeeze=False)
     for column, (title, images) in enumerate(panels):
-        for row, picture in enumerate(images):
+        for row in range(len(chosen)):
             axis = axes[row, column]
+            if row == 0:
+                axis.set_title(title, fontsize=9)
+            picture = images.get(row)
+            if picture is None:
+                axis.axis("off")
+                continue
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1 if picture.dtype != np.uint8 else 255)
             axis.set_xticks([])
             axis.set_yticks([])
-            if row == 0:
-                axis.set_title(title, fontsize=9)
             if column == 0:
                 axis.set_xlabel(captions[row].strip(), fontsize=7, loc="left")
     figure.savefig(out, dpi=110)

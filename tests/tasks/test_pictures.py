@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from PIL import Image
 
-from tests.tasks.runs import TASKS, run_config, tiny_model
+from tests.tasks.runs import TASKS, put, rewrite, run_config, tiny_model
+from tests.tiny import write_tiny_data
 from umsrep.errors import InputError
 from umsrep.tasks.pictures import COLOURS, draw_curves, draw_samples, outlines, overlay, save_png
 from umsrep.tasks.setup import build_sets
@@ -99,9 +102,28 @@ def test_samples(names: list[str], tiny_data: Path, tmp_path: Path) -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-def test_an_unreadable_sample_is_named(tiny_data: Path, tmp_path: Path) -> None:
-    from tests.tiny import write_tiny_data
+def test_samples_annotated_for_different_tasks_keep_their_own_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_tiny_data(tmp_path / "data")
+    for row, column in ((16, "mask_file_name"), (17, "label"), (18, "mask_file_name"), (19, "label")):
+        rewrite(folder, put(row, column, ""))
+    model = tiny_model(folder)
+    validation = build_sets(run_config(folder, tmp_path), model.encoder.contract)[1]
+    columns: list[int] = []
+    captions: list[str] = []
 
+    def seen(axis: Any, text: str, **_: Any) -> None:
+        captions.append(text)
+
+    monkeypatch.setattr(Axes, "set_xlabel", seen)
+    monkeypatch.setattr(Axes, "imshow", lambda axis, *_, **__: columns.append(axis.get_subplotspec().colspan.start))
+    draw_samples(model, validation, tmp_path / "samples.png", count=4)
+    assert [columns.count(k) for k in range(5)] == [4, 4, 4, 2, 2], "input, noisy, denoised; mask and truth of two rows"
+    labels = validation.sources[0].manifest.columns["label"]
+    told = [caption.rpartition("truth ")[2] for caption in captions]
+    assert told == [labels[validation.items[i][1]] for i in range(4)]
+
+
+def test_an_unreadable_sample_is_named(tiny_data: Path, tmp_path: Path) -> None:
     folder = write_tiny_data(tmp_path / "data")
     model = tiny_model(tiny_data)
     validation = build_sets(run_config(folder, tmp_path), model.encoder.contract)[1]
