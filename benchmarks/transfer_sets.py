@@ -30,6 +30,8 @@ SETS = {  # name here: (name there, limits); few rows where a denoising filter i
     "us_denoising": ("us_lung", FEW),
     "doppler": ("doppler_other", LIMITS),
     "doppler_denoising": ("doppler_other", FEW),
+    "cxr_shifts": ("cxr_guangzhou", {"test": 100}),  # for the cards' shifts, each at five severities
+    "doppler_shifts": ("doppler_other", {"test": 100}),
     "nuclei": ("nuclei", LIMITS),
     "modality6": ("modality6", LIMITS),
 }
