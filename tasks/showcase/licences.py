@@ -13,7 +13,7 @@ from umsrep.tasks.data.manifest import Manifest
 
 PERMITTED = ("CC0 1.0", "CC BY 2.0", "CC BY 4.0", "no restrictions", "simulated")
 """Share-alike, non-commercial and no-derivatives licences are not among them."""
-PLACES_OUT = {"radiopaedia.org": "its own terms are CC BY-NC-SA, whatever a table says of a case"}
+PLACES_OUT = {"radiopaedia.org": "its own terms are CC BY-NC-SA, whatever a table says"}
 CHANGES = "resized to the model's input, in part with noise added, outlined, and stored as JPEG"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from umsrep.tasks.showcase.licences import CHANGES, PERMITTED, PLACES_OUT, credit
+from umsrep.tasks.showcase.licences import CHANGES, PLACES_OUT, credit
 
 COMMAND = "python scripts/make_gallery.py {name} --data /tmp/data"
 _WARNING = "**For research only. Not a medical device; never for diagnosis, treatment or any other clinical use.**"
@@ -33,8 +33,8 @@ how far. `guard` is the score and the limit of the [guard](guard.md).
 
 ## Whose pictures
 
-Shown are only pictures under {permitted}; none under NC, ND or SA terms. Left out besides, whatever their row says: {places}. All were
-{changes}. Set, file, licence and source of every picture stand at the end of its page.
+Shown are only pictures under {permitted}, those of the NIH (no restrictions), and simulated ones; none under NC, ND or SA terms. Left
+out besides: {places}. All were {changes}. Set, file, licence and source of every picture stand at the end of its page.
 """
 
 
@@ -72,13 +72,19 @@ def index(galleries: Sequence[Mapping[str, Any]]) -> str:
         "```bash",
     ]
     lines += [COMMAND.format(name=g["name"]) for g in galleries]
-    lines += ["```", "", "| model | pictures | |", "|---|---|---|"]
+    lines += [
+        "```",
+        "",
+        "`/tmp/data` holds the laid-out sets; for Doppler first `python scripts/simulate_doppler.py /tmp/data/doppler`.",
+        "",
+    ]
+    lines += ["| model | pictures | sheets |", "|---|---|---|"]
     for g in galleries:
         shown = sum(len(s["cases"]) for s in g["sections"])
-        parts = ", ".join(_cell(s["title"]) for s in g["sections"] if "picture" in s)
+        parts = "; ".join(_cell(s["title"]) for s in g["sections"] if "picture" in s)
         lines.append(f"| [{g['name']}](gallery/{g['name']}.md) | {shown} | {parts} |")
     places = "; ".join(f"{place} ({why})" for place, why in PLACES_OUT.items())
-    return "\n".join([*lines, _RULES.format(permitted=", ".join(PERMITTED), places=places, changes=CHANGES)])
+    return "\n".join([*lines, _RULES.format(permitted=", ".join(_LINKS.values()), places=places, changes=CHANGES)])
 
 
 def _alt(section: Mapping[str, Any]) -> str:
