@@ -80,7 +80,7 @@ def _calibration(task: Mapping[str, Any], split: str, own: Mapping[str, Any]) ->
     metrics, scaled = task["metrics"], task["temperature"]
     rows = [Measurement(group="calibration", metric=m, split=split, **own, **_estimated(metrics[m])) for m in ("ece", "brier")]
     if scaled and scaled["value"] is not None:
-        note = f"after temperature {scaled['value']:.2f}, fitted on {scaled['split']}"
+        note = f"after temperature scaling fitted on {scaled['split']}: temperature {scaled['value']:.2f}"
         rows += [
             Measurement(group="calibration", metric=m, split=split, note=note, **own, **_estimated(metrics[f"{m}_scaled"]))
             for m in ("ece", "brier")
@@ -122,7 +122,7 @@ def rows_of_shifts(found: Mapping[str, Any], *, data: str) -> list[Measurement]:
         for name, shift in found["shifts"].items():
             under = shift["heads"][head]
             drop = under["drop"][metric]
-            told = f"{name}, mean of 5 severities: drop {drop['value']:.3f}"
+            told = f"{name}, mean of 5 severities; drop {drop['value']:.3f}"
             if drop["low"] is not None:
                 told += f" ({drop['low']:.3f} to {drop['high']:.3f})"
             rows.append(Measurement(value=under["mean"][metric], note=told, **about))

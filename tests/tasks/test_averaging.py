@@ -9,7 +9,7 @@ from torch import nn
 from umsrep.tasks.averaging import MovingAverage
 
 
-def _model() -> nn.Module:
+def _model() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
 
@@ -28,8 +28,9 @@ def test_it_is_timms_to_the_bit() -> None:
             average.update(model, step=step)
         for (name, one), other in zip(ours.module.state_dict().items(), theirs.module.state_dict().values(), strict=True):
             assert torch.equal(one, other), (step, name)
-    assert not torch.equal(ours.module[0].weight, model[0].weight)
-    assert int(ours.module[1].num_batches_tracked) == int(model[1].num_batches_tracked) > 0
+    averaged, own = ours.module.state_dict(), model.state_dict()
+    assert not torch.equal(averaged["0.weight"], own["0.weight"])
+    assert int(averaged["1.num_batches_tracked"]) == int(own["1.num_batches_tracked"]) > 0
 
 
 def test_another_model_is_looked_up_anew() -> None:
@@ -40,4 +41,4 @@ def test_another_model_is_looked_up_anew() -> None:
             parameter.add_(1)
     average.update(model)
     average.update(other)
-    torch.testing.assert_close(average.module[0].weight, model[0].weight + 0.5)
+    torch.testing.assert_close(average.module.state_dict()["0.weight"], model.state_dict()["0.weight"] + 0.5)

@@ -70,6 +70,8 @@ def test_shifts_give_their_mean_and_drop(trained: Report, tiny_data: Path) -> No
     assert plain.value == found["heads"]["disc"]["unshifted"]["dice"]
     by_severity = found["shifts"]["strong-noise"]["heads"]["disc"]["severity"]
     assert shifted.value == pytest.approx(sum(values["dice"] for values in by_severity.values()) / 5)
+    assert plain.value is not None
+    assert shifted.value is not None
     assert f"drop {plain.value - shifted.value:.3f}" in str(shifted.note)
 
 
