@@ -5,10 +5,10 @@
         --shifts cxr_guangzhou=shifts.json --transfer docs/results/transfer.json --interference us=runs/us/results.json
     python scripts/make_preset.py --name NAME --card-only
 
-The first form writes ``zoo/weights/NAME``. The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of
-reviews (``:shift``: of another place than the training's), evaluations under shifts, the transfer study and grids with joint and single
-tasks; pyramid and cost come from the model. All write ``model_cards/NAME.md`` from that file. The checksum that is printed belongs into
-``zoo/presets.py``.
+The first form writes ``zoo/weights/NAME``, with a guard made anew from the run's training and validation rows (run it where the run
+was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``:shift``: of another place
+than the training's), evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and cost come from the
+model. All write ``model_cards/NAME.md`` from that file. The checksum that is printed belongs into ``zoo/presets.py``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from pathlib import Path
 
 from umsrep.errors import InputError
 from umsrep.tasks.card_rows import read_json, reliability_of_review, rows_of_interference, rows_of_review, rows_of_shifts, rows_of_transfer
+from umsrep.tasks.config_file import load_config
 from umsrep.tasks.description import cost_of_model, features_of
+from umsrep.tasks.guard import attach
+from umsrep.tasks.guarding import guard_of_run
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.setup import build_sets
 from umsrep.zoo import hub
 from umsrep.zoo.card import build_card
 from umsrep.zoo.card_lint import lint_card
@@ -73,6 +77,11 @@ def main() -> None:
     if arguments.model is not None:
         MultiTaskModel.from_pretrained(arguments.model).save_pretrained(folder, half=True)
         (folder / hub.CARD_FILE).unlink()  # the card lives in model_cards/
+        run = load_config(arguments.model.parent / "config.yaml")
+        model = MultiTaskModel.from_pretrained(folder)
+        guard = guard_of_run(model, *build_sets(run, model.encoder.contract), say=print)  # of these weights, not of the run's
+        if guard is not None:
+            attach(folder, guard[0])
     path = ROOT / "model_cards" / f"{arguments.name}.json"
     results = load_results(path)
     if not arguments.card_only:
