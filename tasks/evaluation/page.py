@@ -224,7 +224,7 @@ def _classical(task: Mapping[str, Any]) -> Grid:
     for one in task["classical"].values():
         parameters = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in (one["parameters"] or {}).items())
         values = (estimate(one.get(key), text.digits(key)) for key in ("psnr", "psnr_gain", "ssim", "difference"))
-        rows.append([one["title"], parameters, one["tuned_on"] or "", *values])
+        rows.append([one["title"], parameters, str(one["tuned_on"] or ""), *values])
     header = ("filter", "settings", "tuned on", text.label("psnr"), text.label("psnr_gain"), text.label("ssim"), "this model minus it (dB)")
     return grid("Classical filters on the same noisy pixels", header, rows)
 

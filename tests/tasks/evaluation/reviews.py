@@ -256,7 +256,7 @@ def denoising() -> dict[str, Any]:
         "total_variation": {
             "title": "total variation",
             "parameters": {"weight": 0.08},
-            "tuned_on": "validation",
+            "tuned_on": 8,
             "psnr": estimate(27.1),
             "psnr_gain": estimate(5.4),
             "ssim": estimate(0.78),
