@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,7 @@ def rows_of_review(review: Mapping[str, Any], *, data: str, group: Group = "resu
         Rows of the groups ``group``, ``calibration`` and ``subgroups``. A subgroup's note gives its gap to all other rows.
     """
     split = split or review["data"]["split"]
-    rows = []
+    rows: list[Measurement] = []
     for head, task in review["tasks"].items():
         names = SHOWN[task["kind"]]
         own: dict[str, Any] = {"head": head, "data": data}
@@ -51,7 +52,7 @@ def rows_of_review(review: Mapping[str, Any], *, data: str, group: Group = "resu
                 Measurement(group=group, metric=f"{main}/{label}", split=split, **own, **_estimated(values[main]))
                 for label, values in task["per_class"].items()
             ]
-        for filter_ in task.get("classical", {}).values():
+        for filter_ in (task.get("classical") or {}).values():
             less = filter_["difference"]
             rows.append(
                 Measurement(
@@ -71,6 +72,8 @@ def rows_of_review(review: Mapping[str, Any], *, data: str, group: Group = "resu
                         note="; ".join(filter(None, (value, told))),
                     )
                 )  # fmt: skip
+    if review["data"]["rows_without_patient"] == review["data"]["n"]:
+        rows = [dataclasses.replace(row, patients=None) for row in rows]  # the review counts each as a patient; nobody knows
     return rows
 
 

@@ -246,14 +246,19 @@ def evaluation_set(
     level: float = 25.0,
     seed: int = 0,
     lenient: bool = False,
+    among: Sequence[str] | None = None,
 ) -> JointDataset:
-    """Return the items that `evaluate` runs over; arguments as there."""
+    """Return the items that `evaluate` runs over; arguments as there, but for ``among``: of which heads to choose, if none is named."""
     manifest = load_manifest(data)
     every = tasks_of(model, noise=noise, level=level)
     targets = dict(targets or {})
     for name in (*targets, *(tasks or ())):
         model.check_tasks([name])
-    chosen = list(tasks) if tasks is not None else [name for name in every if annotates(name, every[name], manifest, targets)]
+    chosen = (
+        list(tasks)
+        if tasks is not None
+        else [name for name in (every if among is None else among) if annotates(name, every[name], manifest, targets)]
+    )
     rows = manifest.rows(split, split_column)
     source = Source(manifest, rows, chosen, targets)
     dataset = JointDataset([source], {name: every[name] for name in chosen}, model.encoder.contract, seed=seed, lenient=lenient)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from umsrep.zoo.card import NO_LIMITS, NO_VERDICT, SECTIONS, build_card, metadata_of
-from umsrep.zoo.card_sections import THIS_MODEL, VALUE, caption, shown
+from umsrep.zoo.card_sections import THIS_MODEL, UNDEFINED, VALUE, caption, shown
 from umsrep.zoo.results import METRICS, Results
 
 CHECKSUM = re.compile(r"\b([0-9a-f]{64})\b\s+(\S+)")
@@ -58,22 +58,23 @@ def lint_numbers(text: str) -> Iterator[Problem]:
                 continue  # complained about with the metadata; what is whole is compared nevertheless
             what = row.get("name") if isinstance(row, Mapping) else row
             yield Problem(line, f"metadata: model-index: {str(what)[:80]} is no number with a name ({type(error).__name__}: {error})")
-    seen = set()
+    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for number, above, header, cells in _tables(text):
         row = dict(zip(header, cells, strict=False))
         key = (above.partition(": ")[0], row.get("metric", ""))
-        if key not in wanted or row.get("method", THIS_MODEL) != THIS_MODEL:
-            continue
-        seen.add(key)
-        stands = row.get(VALUE, "")
+        if key in wanted and row.get("method", THIS_MODEL) == THIS_MODEL:
+            found.setdefault(key, []).append((number, row.get(VALUE, "")))
+    for key, number, stands in ((key, *one) for key, rows in found.items() for one in rows):
         if stands in (written for _, written in wanted[key]):
             continue
+        if stands == UNDEFINED and sum(other != UNDEFINED for _, other in found[key]) >= len(wanted[key]):
+            continue  # the metadata hold no undefined numbers, as those of a subgroup of one class
         value, written = wanted[key][0]
         if stands.split(" ")[0] != written.split(" ")[0]:
             yield Problem(number, f"{key[1]} of {key[0]} is {stands.split(' ')[0]} here, but {value} in the metadata")
         else:
             yield Problem(number, f"{key[1]} of {key[0]} is {stands} here, but the metadata give {written}")
-    for title, label in sorted(wanted.keys() - seen):
+    for title, label in sorted(wanted.keys() - found.keys()):
         yield Problem(2, f"metadata: {label} of {title} stands in no table")
 
 

@@ -11,6 +11,7 @@ from umsrep.zoo.results import GuardResults, Measurement, Results, metric
 
 NOT_MEASURED = "Not measured."
 THIS_MODEL = "this model"
+UNDEFINED = "undefined"
 VALUE = "value (95 % interval)"
 
 
@@ -60,7 +61,7 @@ def measurement_columns(rows: Sequence[Measurement]) -> tuple[str, dict[str, lis
 def shown(name: str, value: float | None, interval: tuple[float, float] | None = None) -> str:
     """Write a metric's value with the digits it has in tables."""
     if value is None:
-        return "undefined"
+        return UNDEFINED
     digits = metric(name).digits
     text = f"{value:.{digits}f}"
     return f"{text} ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else text

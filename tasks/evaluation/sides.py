@@ -141,7 +141,14 @@ def open_model(model: MultiTaskModel | str | Path) -> tuple[str, MultiTaskModel]
 
 
 def items_of(
-    model: MultiTaskModel, data: str | Path, settings: Settings, *, split: str, targets: Mapping[str, Target], tasks: Sequence[str] | None
+    model: MultiTaskModel,
+    data: str | Path,
+    settings: Settings,
+    *,
+    split: str,
+    targets: Mapping[str, Target],
+    tasks: Sequence[str] | None,
+    among: Sequence[str] | None = None,
 ) -> JointDataset:
     """Return the items of one split; errors as in `evaluation_set`."""
     return evaluation_set(
@@ -151,6 +158,7 @@ def items_of(
         split_column=settings.split_column,
         targets=targets,
         tasks=tasks,
+        among=among,
         noise=settings.noise,
         level=settings.level,
         seed=settings.seed,
@@ -197,10 +205,7 @@ def calibrate(
             notes.append(f"no temperature and no conformal sets: {manifest.table.name} has no row with {settings.split_column} = {split}")
             return None
     targets = dict(settings.targets if other_targets is None else other_targets)
-    dataset = items_of(model, data if other_data is None else other_data, settings, split=split, targets=targets, tasks=None)
-    for task_name in list(dataset.tasks):
-        if task_name not in wanted:
-            del dataset.tasks[task_name]
+    dataset = items_of(model, data if other_data is None else other_data, settings, split=split, targets=targets, tasks=None, among=wanted)
     for task_name in wanted:
         if task_name not in dataset.tasks:
             notes.append(f"{task_name}: no temperature and no conformal sets, as no calibration row is annotated for it")

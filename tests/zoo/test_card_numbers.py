@@ -9,6 +9,7 @@ import pytest
 from tests.zoo.test_card_lint import CONFIG, GOOD, RESULTS
 from umsrep.zoo.card import build_card
 from umsrep.zoo.card_lint import lint_card
+from umsrep.zoo.results import Measurement
 
 
 def test_a_value_that_is_no_number_hides_no_other() -> None:
@@ -58,3 +59,13 @@ def test_what_the_results_do_not_say_the_author_may() -> None:
     assert messages == []
     (problem,) = lint_card(card.replace("license: mit", "license: isc"), config=CONFIG, results=RESULTS)
     assert problem.message == "metadata: license is not what the results give"
+
+
+def test_an_undefined_subgroup_is_no_contradiction_but_an_undefined_number_is() -> None:
+    about = {"group": "subgroups", "head": "finding", "metric": "auroc", "data": "lung", "split": "test, by site"}
+    rows = (Measurement(**about, value=0.75, note="A"), Measurement(**about, value=None, note="B, all normal"))  # type: ignore[arg-type]
+    results = dataclasses.replace(RESULTS, measurements=rows)
+    card = build_card("m", CONFIG, results)
+    assert lint_card(card, config=CONFIG, results=results) == []
+    messages = [p.message for p in lint_card(card.replace("| 0.750 |", "| undefined |"))]
+    assert any("is undefined here, but 0.75 in the metadata" in m for m in messages)

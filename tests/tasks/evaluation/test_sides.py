@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from tests.tasks.evaluation.sides import settings
+from tests.tasks.runs import put, rewrite
+from tests.tiny import write_tiny_data
 from umsrep.errors import InputError
 from umsrep.tasks.evaluation.sides import Side, calibrate, items_of, open_model, second_side
 from umsrep.tasks.model import MultiTaskModel
@@ -43,6 +45,14 @@ def test_a_side_knows_its_rows(side: Side) -> None:
 def called(side: Side, data: Path, notes: list[str], split: str | None, **options: Any) -> Any:
     wanted: dict[str, Any] = {"other_data": None, "other_targets": None} | options
     return calibrate("untrained", side.model, data, side.dataset, settings(), split=split, notes=notes, **wanted)
+
+
+def test_calibration_reads_only_what_the_heads_under_review_need(side: Side, tmp_path: Path) -> None:
+    folder = rewrite(write_tiny_data(tmp_path / "data"), put(16, "label", "giant"))
+    reviewed = items_of(side.model, folder, settings(), split="train", targets={}, tasks=["disc"])
+    found = calibrate("x", side.model, folder, reviewed, settings(), split="validation", other_data=None, other_targets=None, notes=[])
+    assert found is not None
+    assert set(found.side.rows) == {"disc"}
 
 
 def test_calibration_on_the_validation_rows(side: Side, tiny_data: Path) -> None:
