@@ -6,9 +6,10 @@
     python scripts/make_preset.py --name NAME --card-only
 
 The first form writes ``zoo/weights/NAME``, with a guard made anew from the run's training and validation rows (run it where the run
-was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``:shift``: of another place
-than the training's), evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and cost come from the
-model. All write ``model_cards/NAME.md`` from that file. The checksum that is printed belongs into ``zoo/presets.py``.
+was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``DATA, SPLIT=``: under
+another name of the split; ``:shift``: of another place than the training's), evaluations under shifts, the transfer study and grids with
+joint and single tasks; pyramid and cost come from the model. scripts/measure_preset.sh does this for the shipped ones. All write
+``model_cards/NAME.md`` from that file. The checksum that is printed belongs into ``zoo/presets.py``.
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
     """Return all rows and curves that the options name."""
     rows: list[Measurement] = []
     curves: list[Reliability] = []
-    for data, path in options.review:
+    for name, path in options.review:
+        data, _, split = name.partition(", ")
         elsewhere = path.name.endswith(":shift")
         review = read_json(path.with_name(path.name.removesuffix(":shift")) / "review.json")
-        rows += rows_of_review(review, data=data, group="shift" if elsewhere else "results")
-        curves += reliability_of_review(review, data=data)
+        rows += rows_of_review(review, data=data, split=split or None, group="shift" if elsewhere else "results")
+        curves += reliability_of_review(review, data=data, split=split or None)
     for data, path in options.shifts:
         rows += rows_of_shifts(read_json(path), data=data)
     if options.transfer is not None:
