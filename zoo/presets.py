@@ -29,9 +29,16 @@ PRESETS: dict[str, Preset] = {
     "ums-cxr-efficientnet-lite0": Preset(
         modality="cxr",
         arch="tf_efficientnet_lite0",
-        summary="children's chest X-rays, 128 px; heads: denoising, lungs, pneumonia",
+        summary="chest X-rays of children and adults, 128 px; heads: denoising, lungs, pneumonia, adult_pneumonia",
         license="cc-by-4.0",
-        sha256="fdf4da1e2eeb97c78c7766fd1bec211f8fc749990a93589e560f6d22262490c1",
+        sha256="d0524b81fae10b33d5dc6536ff747a722b610d6ef2a0625d9fba66a43280ee54",
+    ),
+    "ums-us-efficientnet-lite0": Preset(
+        modality="us",
+        arch="tf_efficientnet_lite0",
+        summary="ultrasound of nerves and lungs, 128 px, non-commercial; heads: denoising, nerve, lung",
+        license="cc-by-nc-4.0",
+        sha256="83bad930f53dfff908e89ce34741096f379d2d367cbf762f26940f86708fe8cc",
     ),
 }
 
