@@ -158,10 +158,10 @@ def rows_of_interference(path: Path, *, data: str, note: str, joint: str = "join
     """
     found = read_json(path)
     table: dict[str, dict[str, dict[str, Any]]] = {row["variant"]: row["metrics"] for row in found["table"]}
-    kinds: dict[str, str] = {task: kind for cell in found["cells"] for task, kind in cell["kinds"].items()}
+    tasks = dict.fromkeys(key.partition("/")[0] for metrics in table.values() for key in metrics)
     rows = []
-    for task, kind in kinds.items():
-        metric = SHOWN[kind][0]
+    for task in tasks:
+        metric = next(names[0] for names in SHOWN.values() if any(f"{task}/{names[0]}" in metrics for metrics in table.values()))
         alone = [variant for variant, metrics in table.items() if {key.partition("/")[0] for key in metrics} == {task}]
         if len(alone) != 1 or joint not in table:
             raise InputError(f"{path}: '{task}' needs the variant '{joint}' and one that trains it alone, not {', '.join(alone) or 'none'}")

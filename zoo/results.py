@@ -49,6 +49,7 @@ METRICS: dict[str, Metric] = {
     "ssim_noisy": Metric("SSIM of the noisy input", 3, "ssim_noisy"),
     "ece": Metric("expected calibration error", 3, "ece"),
     "brier": Metric("Brier score", 3, "brier"),
+    "coverage": Metric("coverage", 3, "coverage"),
     "hd95_undefined": Metric("images without HD95", 0, "hd95_undefined"),
 }
 """Known metrics; `metric` also takes one of a single class, as in ``dice/lung``."""

@@ -77,15 +77,17 @@ def test_shifts_give_their_mean_and_drop(trained: Report, tiny_data: Path) -> No
 
 def _benchmark(path: Path, variants: dict[str, dict[str, float]]) -> Path:
     table = [{"variant": v, "metrics": {k: {"mean": x, "sd": 0.1, "n": 3} for k, x in m.items()}} for v, m in variants.items()]
-    path.write_text(json.dumps({"table": table, "cells": [{"kinds": {"lungs": "segmentation"}}]}))
+    path.write_text(json.dumps({"table": table}))
     return path
 
 
 def test_interference_sets_joint_beside_alone(tmp_path: Path) -> None:
-    both = {"lungs/dice": 0.9, "disease/auroc": 0.7}
-    path = _benchmark(tmp_path / "results.json", {"fixed": both, "pcgrad": both, "single": {"lungs/dice": 0.8}})
+    both = {"lungs/dice": 0.9, "disease/accuracy": 0.6, "disease/auroc": 0.7}
+    variants = {"fixed": both, "pcgrad": both, "single": {"lungs/dice": 0.8}, "other": {"disease/auroc": 0.6}}
+    path = _benchmark(tmp_path / "results.json", variants)
     rows = card_rows.rows_of_interference(path, data="cxr", note="64 px", joint="fixed")
-    assert [(row.method, row.value, row.sd, row.seeds) for row in rows] == [("joint", 0.9, 0.1, 3), ("alone", 0.8, 0.1, 3)]
+    assert [(row.method, row.value, row.sd, row.seeds) for row in rows[:2]] == [("joint", 0.9, 0.1, 3), ("alone", 0.8, 0.1, 3)]
+    assert [(row.head, row.metric, row.value) for row in rows[2:]] == [("disease", "auroc", 0.7), ("disease", "auroc", 0.6)]
     with pytest.raises(InputError, match="'lungs' needs the variant 'joint' and one that trains it alone, not none"):
         card_rows.rows_of_interference(_benchmark(path, {"joint": both}), data="cxr", note="")
 
