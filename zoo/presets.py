@@ -40,6 +40,13 @@ PRESETS: dict[str, Preset] = {
         license="cc-by-4.0",
         sha256="d0524b81fae10b33d5dc6536ff747a722b610d6ef2a0625d9fba66a43280ee54",
     ),
+    "ums-doppler-efficientnet-lite0": Preset(
+        modality="doppler",
+        arch="tf_efficientnet_lite0",
+        summary="spectral Doppler, simulated only, 128 px; heads: denoising, envelope, flow",
+        license="cc-by-4.0",
+        sha256="2045e1736443e2f468b30c4343765ac5bf6c6d3b0c5f989ae7fc116b0927cad2",
+    ),
     "ums-us-efficientnet-lite0": Preset(
         modality="us",
         arch="tf_efficientnet_lite0",
