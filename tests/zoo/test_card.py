@@ -169,6 +169,7 @@ def test_the_hubs_own_library_reads_a_shipped_card(name: str) -> None:
     rows = [(r.task_name, r.dataset_name, r.metric_type, r.metric_value) for r in data.eval_results]
     results = load_results(ROOT / "model_cards" / f"{name}.json")
     ours = [m for m in results.measurements if m.method is None and m.group in ("results", "shift", "calibration", "subgroups")]
+    ours = [m for m in ours if m.value is not None]  # the Hub's format has no undefined numbers
     assert len(rows) == len(ours) > 5
     assert {r[3] for r in rows} == {m.value for m in ours}
 

@@ -16,6 +16,7 @@ from umsrep import InputError
 from umsrep.tasks.choose.candidates import SourceClassifier, colour_channels, default_specs, open_candidates
 from umsrep.tasks.data.manifest import load_manifest
 from umsrep.tasks.trainer import Report
+from umsrep.zoo import PRESETS
 
 PRESET = "ums-cxr-efficientnet-lite0"
 
@@ -65,7 +66,7 @@ def test_probabilities_stay_finite() -> None:
 
 
 def test_presets_come_with_a_floor() -> None:
-    assert default_specs() == [PRESET, "tf_efficientnet_lite0"]
+    assert default_specs() == [*sorted(PRESETS), "cbr_tiny", "tf_efficientnet_lite0"]
 
 
 def test_faults_are_one_line(tmp_path: Path, weights: Path) -> None:
