@@ -7,9 +7,10 @@
 
 The first form writes ``zoo/weights/NAME``, with a guard made anew from the run's training and validation rows (run it where the run
 was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``DATA, SPLIT=``: under
-another name of the split; ``:shift``: of another place than the training's), evaluations under shifts, the transfer study and grids with
-joint and single tasks; pyramid and cost come from the model. scripts/measure_preset.sh does this for the shipped ones. All write
-``model_cards/NAME.md`` from that file. The checksum that is printed belongs into ``zoo/presets.py``.
+another name of the split; ``:shift``: of another place than the training's; ``:transfer``: of a model fine-tuned from this one),
+evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and cost come from the model.
+scripts/measure_preset.sh does this for the shipped ones. All write ``model_cards/NAME.md`` from that file. The checksum that is printed
+belongs into ``zoo/presets.py``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from umsrep.tasks.setup import build_sets
 from umsrep.zoo import hub
 from umsrep.zoo.card import build_card
 from umsrep.zoo.card_lint import lint_card
-from umsrep.zoo.results import Measurement, Reliability, load_results
+from umsrep.zoo.results import Group, Measurement, Reliability, load_results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,10 +51,15 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
     curves: list[Reliability] = []
     for name, path in options.review:
         data, _, split = name.partition(", ")
-        elsewhere = path.name.endswith(":shift")
-        review = read_json(path.with_name(path.name.removesuffix(":shift")) / "review.json")
-        rows += rows_of_review(review, data=data, split=split or None, group="shift" if elsewhere else "results")
-        curves += reliability_of_review(review, data=data, split=split or None)
+        folder, _, given = path.name.partition(":")
+        group: Group = "shift" if given == "shift" else "results"
+        review = read_json(path.with_name(folder) / "review.json")
+        made = rows_of_review(review, data=data, split=split or None, group=group)
+        if given == "transfer":  # of a model that was fine-tuned from this one, on all labels
+            made = [dataclasses.replace(row, group="transfer", labels=1.0, mode="fine-tuned") for row in made if row.group == "results"]
+        else:
+            curves += reliability_of_review(review, data=data, split=split or None)
+        rows += made
     for data, path in options.shifts:
         rows += rows_of_shifts(read_json(path), data=data)
     if options.transfer is not None:
