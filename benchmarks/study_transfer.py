@@ -115,7 +115,7 @@ def measurements(preset: str, sampled: Mapping[Place, Mapping[str, Sampled]], fa
             mine = encoder == preset
             rows.append(
                 Measurement(
-                    group="transfer", head=name, metric=MAIN[kind], data=data, split="test", labels=fraction, mode=mode,
+                    group="transfer", head=name, metric=MAIN[kind], data=data, split="transfer grid, 64 px", labels=fraction, mode=mode,
                     value=other.values["mean"], sd=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None, seeds=len(seeds),
                     interval=interval(other.draws["mean"], other.values["mean"]), images=len(groups), patients=draws.patients(),
                     method=None if mine else OTHERS[encoder],

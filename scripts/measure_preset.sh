@@ -22,7 +22,7 @@ ums-cxr-*)
         dose,scatter,exposure-under,exposure-over,magnification-up,collimation,pneumoniamnist-gaussian-noise,pneumoniamnist-gaussian-blur,pneumoniamnist-jpeg,burned-in-text
     more=()
     if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/pneumoniamnist/model ]; then  # examples/pneumoniamnist.yaml
-        umsrep evaluate runs/pneumoniamnist/model data/pneumoniamnist28/pneumoniamnist.npz --targets.disease.column label \
+        umsrep evaluate runs/pneumoniamnist/model data/pneumoniamnist28/pneumoniamnist.npz --tasks disease --targets.disease.column label \
             --targets.disease.map "{'0': normal, '1': pneumonia}" --review "$out/pneumoniamnist" --review-pictures 0
         more=(--review "pneumoniamnist28, official test=$out/pneumoniamnist:transfer")
     fi
