@@ -21,15 +21,18 @@ ums-cxr-*)
     evaluate $cut/cxr_shifts --tasks lungs,pneumonia,denoising "${children[@]}" --json "$out/shifts.json" --shifts \
         dose,scatter,exposure-under,exposure-over,magnification-up,collimation,pneumoniamnist-gaussian-noise,pneumoniamnist-gaussian-blur,pneumoniamnist-jpeg,burned-in-text
     more=()
+    if [ "$name" = ums-cxr-efficientnet-lite0 ]; then  # the study was of that network
+        more=(--interference cxr_guangzhou=docs/results/balancing.json --joint fixed
+            --interference-note "lite0 from ImageNet, 64 px, 496 images; alone: a third of the budget each")
+    fi
     if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/pneumoniamnist/model ]; then  # examples/pneumoniamnist.yaml
         umsrep evaluate runs/pneumoniamnist/model data/pneumoniamnist28/pneumoniamnist.npz --tasks disease --targets.disease.column label \
             --targets.disease.map "{'0': normal, '1': pneumonia}" --review "$out/pneumoniamnist" --review-pictures 0
-        more=(--review "pneumoniamnist28, official test=$out/pneumoniamnist:transfer")
+        more+=(--review "pneumoniamnist28, official test=$out/pneumoniamnist:transfer")
     fi
     make_card "${more[@]}" --review "cxr_guangzhou=$out/test" --review "cxr_guangzhou, published test=$out/published" --review "cxr_nih=$out/adults" \
         --review "cxr_guangzhou, 300 rows of test=$out/denoising" --review "cxr_external=$out/external:shift" \
-        --shifts "cxr_guangzhou (100 rows)=$out/shifts.json" --interference cxr_guangzhou=docs/results/balancing.json --joint fixed \
-        --interference-note "lite0 from ImageNet, 64 px, 496 images; alone: a third of the budget each"
+        --shifts "cxr_guangzhou (100 rows)=$out/shifts.json"
     ;;
 ums-us-*)
     review nerve data/us_nerve --tasks nerve,denoising --classical
