@@ -77,6 +77,9 @@ class FineTuneConfig:
         schema_version: Of this file.
         seed: Of weights, order, augmentation and noise.
         image_size: Side in pixels, or [height, width]; written into the model's contract. Null keeps the encoder's.
+        size_factors: Each training batch has ``image_size`` times one of these (rounded to whole multiples of 32), taking turns in a drawn
+            order, so that the encoder also serves at smaller sizes (Touvron et al. 2019 on what one size costs); empty is ``image_size``
+            always. Validation, test and the model's contract keep ``image_size``.
         batch_size: Rows of a step over all processes.
         epochs: Passes over the training rows.
         max_steps: Stop after this many optimiser steps, or null.
@@ -124,6 +127,7 @@ class FineTuneConfig:
     schema_version: int = SCHEMA_VERSION
     seed: int = 0
     image_size: int | list[int] | None = None
+    size_factors: list[float] = dataclasses.field(default_factory=list)
     batch_size: int = 16
     epochs: int = 20
     max_steps: int | None = None
@@ -218,6 +222,10 @@ class FineTuneConfig:
             raise InputError("config: early_stopping.patience must be 0 or more; leave train_heads out to train all heads")
         if isinstance(self.image_size, list) and len(self.image_size) != 2:
             raise InputError(f"config: image_size must be one side or [height, width], not {self.image_size}")
+        if not all(0 < factor <= 1 for factor in self.size_factors):
+            raise InputError(f"config: size_factors must be above 0 and at most 1, not {self.size_factors}")
+        if self.size_factors and (self.compile or self.unlabelled is not None or self.adapt is not None):
+            raise InputError("config: size_factors does not go with compile, unlabelled or adapt: leave one of them out")
         if optimiser.learning_rate <= 0 or optimiser.accumulate < 1 or not 0 <= optimiser.warmup < 1:
             raise InputError("config: optimiser needs learning_rate above 0, accumulate 1 or more, and warmup from 0 to below 1")
         for data in self.data:

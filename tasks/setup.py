@@ -60,6 +60,13 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
     return model
 
 
+def training_sizes(config: FineTuneConfig, contract: InputContract) -> list[tuple[int, int]]:
+    """Return the sizes (height, width) of training batches: the contract's times each of ``size_factors``, in whole multiples of 32."""
+    size = contract.size or 0  # never 0: `build_model` refuses a contract without a size
+    height, width = size if isinstance(size, tuple) else (size, size)
+    return [(max(32, round(height * f / 32) * 32), max(32, round(width * f / 32) * 32)) for f in config.size_factors]
+
+
 def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDataset, JointDataset, JointDataset | None]:
     """Make the training, validation and (where there are such rows) test sets.
 

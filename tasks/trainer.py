@@ -21,6 +21,7 @@ from umsrep.tasks.assembly import Assembly
 from umsrep.tasks.config import FineTuneConfig
 from umsrep.tasks.config_file import dump_config
 from umsrep.tasks.data.dataset import collate
+from umsrep.tasks.data.sampler import SizedBatches
 from umsrep.tasks.evaluate import selection_score
 from umsrep.tasks.finite import check_losses, check_weights
 from umsrep.tasks.guard import attach
@@ -32,7 +33,7 @@ from umsrep.tasks.prefetch import ahead, loader_options
 from umsrep.tasks.progress import say
 from umsrep.tasks.report import Report
 from umsrep.tasks.running import Running
-from umsrep.tasks.setup import data_notes
+from umsrep.tasks.setup import data_notes, training_sizes
 from umsrep.tasks.trackers import Trackers
 from umsrep.tasks.unlabelled.build import adapt_norms, notes_of
 from umsrep.tasks.unlabelled.rows import collate_joined
@@ -215,7 +216,9 @@ class Trainer(Assembly):
     def _loader(self, options: dict[str, Any]) -> DataLoader[Any]:
         """Return the loader of the training rows, with unlabelled ones in each batch where some join them."""
         if self.unlabelled is None or not self.unlabelled.batch_size:
-            return DataLoader(self.train_set, batch_sampler=self.sampler, collate_fn=collate, worker_init_fn=ignore_signals, **options)
+            sizes = training_sizes(self.config, self.model.encoder.contract)
+            order = SizedBatches(self.sampler, sizes) if sizes else self.sampler
+            return DataLoader(self.train_set, batch_sampler=order, collate_fn=collate, worker_init_fn=ignore_signals, **options)
         dataset, batches = self.unlabelled.join(self.train_set, self.sampler)
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate_joined, worker_init_fn=ignore_signals, **options)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -161,12 +162,18 @@ class JointDataset(Dataset[Any]):
         """Number of items."""
         return len(self.items)
 
-    def __getitem__(self, index: int) -> dict[str, Any] | InputError:
-        """Make one item (see the class)."""
+    def __getitem__(self, index: int | tuple[int, tuple[int, int]]) -> dict[str, Any] | InputError:
+        """Make one item (see the class), in another size (height, width) than the contract's where one comes with the index."""
         try:
-            return self._item(index)
+            return self._item(index) if isinstance(index, int) else self._sized(index[1])._item(index[0])  # noqa: SLF001
         except InputError as error:
             return error
+
+    def _sized(self, size: tuple[int, int]) -> Self:
+        """Return this data set with images of another size."""
+        other = copy.copy(self)
+        other.contract = dataclasses.replace(self.contract, size=size)
+        return other
 
     def _item(self, index: int) -> dict[str, Any]:
         s, row = self.items[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -94,6 +94,34 @@ class TaskAwareBatchSampler(Sampler[list[int]]):
         for batch in range(self.start, len(self)):
             rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield rows[self.rank :: self.world_size].tolist()
+
+
+class SizedBatches(Sampler[list[tuple[int, tuple[int, int]]]]):
+    """The batches of a `TaskAwareBatchSampler`, their rows each with the size (height, width) of its batch.
+
+    Batches take the sizes in turn, in an order drawn anew for each round from (seed, epoch): the same on all processes, and for a run
+    that goes on in the middle of an epoch.
+    """
+
+    def __init__(self, sampler: TaskAwareBatchSampler, sizes: Sequence[tuple[int, int]]) -> None:
+        """Set up: ``sampler``'s epoch and start are this one's."""
+        self.sampler, self.sizes = sampler, list(sizes)
+
+    def size(self, batch: int) -> tuple[int, int]:
+        """Return the size of a batch of this epoch."""
+        turn, place = divmod(batch, len(self.sizes))
+        order = np.random.default_rng([self.sampler.seed, self.sampler.epoch, turn]).permutation(len(self.sizes))
+        return self.sizes[order[place]]
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+        """Give this process's part of each global batch."""
+        for batch, rows in enumerate(self.sampler, self.sampler.start):
+            size = self.size(batch)
+            yield [(row, size) for row in rows]
 
 
 def _groups(patterns: np.ndarray) -> list[np.ndarray]:

@@ -55,6 +55,8 @@ def values(tmp_path: Path) -> dict[str, Any]:
         ("train_heads", [], "leave train_heads out"),
         ("image_size", [3, 4, 5], "image_size must be one side or"),
         ("sampling", 1.5, "sampling must be from 0 to 1"),
+        ("size_factors", [0.5, 1.5], "size_factors must be above 0 and at most 1"),
+        ("size_factors", [0.0], "size_factors must be above 0 and at most 1"),
         ("trainable_stages", 0, "trainable_stages must be 1 or more"),
         ("checkpoint_minutes", -1, "checkpoint_minutes must be 0 or more"),
         ("timeout_minutes", 0, "timeout_minutes must be above 0"),

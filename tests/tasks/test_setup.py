@@ -19,7 +19,7 @@ from umsrep.tasks.config_file import config_from_dict
 from umsrep.tasks.data.dataset import JointDataset
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.segmentation import Segmentation
-from umsrep.tasks.setup import build_model, build_sets, build_tasks, data_notes, make_head, make_task
+from umsrep.tasks.setup import build_model, build_sets, build_tasks, data_notes, make_head, make_task, training_sizes
 from umsrep.tasks.trainer import Report
 from umsrep.zoo import InputContract
 
@@ -103,6 +103,16 @@ def test_models_that_cannot_be_built(changes: dict[str, Any], message: str, tiny
 
 
 # ---- the data ------------------------------------------------------------------------------------------------------
+def test_sizes_of_training_batches_are_whole_multiples_of_32(tiny_data: Path) -> None:
+    def sizes(size: int | tuple[int, int], factors: list[float]) -> list[tuple[int, int]]:
+        return training_sizes(run_config(tiny_data, Path("unused"), size_factors=factors), InputContract(size=size))
+
+    assert sizes(192, [1 / 3, 0.5, 1]) == [(64, 64), (96, 96), (192, 192)]
+    assert sizes((128, 64), [0.1, 0.5, 0.8]) == [(32, 32), (64, 32), (96, 64)]
+    assert sizes(100, [1]) == [(96, 96)]
+    assert sizes(128, []) == []
+
+
 def test_sets_of_the_splits(tiny_data: Path) -> None:
     train, validation, test = build_sets(run_config(tiny_data, Path("unused")), CONTRACT)
     assert test is not None

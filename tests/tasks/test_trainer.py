@@ -171,6 +171,27 @@ def test_task_weights_count(tiny_data: Path, tmp_path: Path) -> None:
     assert any(k.startswith("encoder.") for k in changed(*runs))
 
 
+def test_batches_of_several_sizes(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    prepare = Trainer.prepare
+
+    def noted(self: Trainer, batch: dict[str, Any], step: int) -> dict[str, Any]:
+        seen.append(tuple(batch["image"].shape[-2:]))
+        assert batch["noisy.denoising"].shape[-2:] == batch["target.disc"].shape[-2:] == batch["image"].shape[-2:]
+        return prepare(self, batch, step)
+
+    monkeypatch.setattr(Trainer, "prepare", noted)
+    report = fit(run_config(tiny_data, tmp_path / "run", epochs=2, batch_size=4, image_size=64, size_factors=[0.5, 1.0]))
+    assert sorted(seen[:4]) == sorted(seen[4:]) == [(32, 32)] * 2 + [(64, 64)] * 2
+    assert MultiTaskModel.from_pretrained(report.model).encoder.contract.size == (64, 64)
+
+
+@pytest.mark.parametrize("changes", [{"compile": True}, {"unlabelled": {}}])
+def test_what_goes_not_with_batches_of_several_sizes(changes: dict[str, Any], tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="size_factors does not go with compile, unlabelled or adapt"):
+        run_config(tiny_data, tmp_path / "run", size_factors=[0.5, 1.0], **changes)
+
+
 def test_accumulation_makes_fewer_steps(tiny_data: Path, tmp_path: Path) -> None:
     report = fit(run_config(tiny_data, tmp_path / "run", batch_size=4, epochs=1, optimiser={"accumulate": 2}))
     assert entries(report.output)[-1]["step"] == 2
@@ -442,7 +463,7 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(changes: dict[str, Any], ti
     assert logs[0] == logs[1]
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 4}, {"optimiser": {"accumulate": 2}, "batch_size": 2}])
+@pytest.mark.parametrize("changes", [{"batch_size": 4, "size_factors": [0.5, 1.0]}, {"optimiser": {"accumulate": 2}, "batch_size": 2}])
 def test_a_run_stopped_by_a_signal_goes_on_in_the_middle_of_an_epoch(changes: dict[str, Any], tiny_data: Path, tmp_path: Path) -> None:
     whole = fit(run_config(tiny_data, tmp_path / "whole", epochs=2, **changes))
     config = run_config(tiny_data, tmp_path / "broken", epochs=2, **changes)

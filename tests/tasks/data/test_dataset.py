@@ -139,6 +139,18 @@ def test_noise_is_added_to_what_the_policy_made_and_the_target_holds_none(tiny_d
     assert 0 < with_noise < 16
 
 
+def test_an_item_in_another_size(tiny_data: Path) -> None:
+    small, large = dataset(tiny_data, augment=Augment()), dataset(tiny_data, augment=Augment(), size=64)
+    for index in (0, 2):  # with and without a mask
+        made, own = small[index, (64, 64)], item(large, index)
+        assert isinstance(made, dict)
+        assert made.keys() == own.keys()
+        for key, value in made.items():
+            torch.testing.assert_close(value, own[key], rtol=0, atol=0, equal_nan=True, msg=f"{key}: not as a set of that size makes it")
+    assert made["image"].shape[-2:] == made["noisy.denoising"].shape[-2:] == (64, 64)
+    assert item(small, 0)["image"].shape[-2:] == (32, 32), "the set keeps its own size"
+
+
 def test_collate_keeps_only_annotated_rows(tiny_data: Path) -> None:
     data = dataset(tiny_data)
     batch = collate([data[i] for i in (14, 2, 0, 5)])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from umsrep.errors import InputError
-from umsrep.tasks.data.sampler import TaskAwareBatchSampler
+from umsrep.tasks.data.sampler import SizedBatches, TaskAwareBatchSampler
 
 
 def mixed(count: int = 240) -> dict[str, np.ndarray]:
@@ -132,3 +132,34 @@ def test_an_epoch_can_begin_in_the_middle() -> None:
     for exponent in (1.0, 0.5):
         whole = epoch(TaskAwareBatchSampler(mixed(), 8, seed=1, exponent=exponent), 5)
         assert epoch(TaskAwareBatchSampler(mixed(), 8, seed=1, exponent=exponent, start=7), 5) == whole[7:]
+
+
+# ---- batches of several sizes --------------------------------------------------------------------------------------
+SIZES = [(32, 32), (64, 32), (64, 64), (96, 96)]
+
+
+def test_batches_take_the_sizes_in_turn_and_rows_stay_as_they_were() -> None:
+    sampler = TaskAwareBatchSampler(mixed(), 8, seed=1)
+    for number in (0, 3):
+        plain = epoch(sampler, number)
+        sized = list(batches := SizedBatches(sampler, SIZES))
+        assert len(batches) == len(sized) == 30
+        assert [[row for row, _ in batch] for batch in sized] == plain
+        of_batch = [{size for _, size in batch} for batch in sized]
+        assert all(len(sizes) == 1 for sizes in of_batch)
+        turns = [size for sizes in of_batch for size in sizes]
+        assert all(set(turns[k : k + 4]) == set(SIZES) for k in range(0, 28, 4)), "each size once a round"
+        assert len({tuple(turns[k : k + 4]) for k in range(0, 28, 4)}) > 1, "rounds are drawn anew"
+
+
+def test_sizes_are_those_of_seed_epoch_and_batch_alone() -> None:
+    def sizes(number: int, **options: int) -> list[tuple[int, int]]:
+        sampler = TaskAwareBatchSampler(mixed(), 8, **({"seed": 1} | options))
+        sampler.epoch = number
+        return [batch[0][1] for batch in SizedBatches(sampler, SIZES)]
+
+    whole = sizes(2)
+    assert sizes(2, rank=1, world_size=2) == whole
+    assert sizes(2, start=7) == whole[7:]
+    assert sizes(3) != whole
+    assert sizes(2, seed=2) != whole
