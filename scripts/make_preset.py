@@ -8,7 +8,8 @@
 The first form writes ``zoo/weights/NAME``, with a guard made anew from the run's training and validation rows (run it where the run
 was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``DATA, SPLIT=``: under
 another name of the split; ``:shift``: of another place than the training's; ``:transfer``: of a model fine-tuned from this one),
-evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and cost come from the model.
+evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and cost come from the model, times
+(``--time``) from this machine.
 scripts/measure_preset.sh does this for the shipped ones. All write ``model_cards/NAME.md`` from that file. The checksum that is printed
 belongs into ``zoo/presets.py``.
 """
@@ -18,8 +19,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import statistics
 import sys
+import time
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from umsrep.errors import InputError
 from umsrep.tasks.card_rows import read_json, reliability_of_review, rows_of_interference, rows_of_review, rows_of_shifts, rows_of_transfer
@@ -32,7 +38,7 @@ from umsrep.tasks.setup import build_sets
 from umsrep.zoo import hub
 from umsrep.zoo.card import build_card
 from umsrep.zoo.card_lint import lint_card
-from umsrep.zoo.results import Group, Measurement, Reliability, load_results
+from umsrep.zoo.results import Group, Measurement, Reliability, Timing, load_results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -69,6 +75,31 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
     return rows, curves
 
 
+def timings_of(model: MultiTaskModel, rounds: int = 50) -> tuple[Timing, ...]:
+    """Return median milliseconds of one image of the contract's size on one core of this processor."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    cpu = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "CPU")
+    _, *size = cost_of_model(model).size
+    image = np.random.default_rng(0).random(size, dtype=np.float32)
+    tensor = model.encoder.contract.load(image)[None]
+    work = {
+        "encoder, pyramid and embedding": lambda: model.encoder.forward_both(tensor),
+        "predict: contract, encoder, all heads": lambda: model.predict([image], guard="off"),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    with torch.inference_mode():
+        for turn in range(rounds + 3):
+            for name, run in work.items():
+                started = time.perf_counter()
+                run()
+                if turn >= 3:  # the first turns choose kernels
+                    seconds[name].append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    hardware = f"one core of {cpu}, float32, batch 1, torch {torch.__version__.partition('+')[0]}"
+    return tuple(Timing(name, 1e3 * statistics.median(taken), hardware) for name, taken in seconds.items())
+
+
 def main() -> None:
     """Parse, convert, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,6 +111,7 @@ def main() -> None:
     parser.add_argument("--joint", default="joint", help="variant of an interference grid that trains all tasks")
     parser.add_argument("--transfer", type=Path, help="a report of benchmarks/study_transfer.py")
     parser.add_argument("--card-only", action="store_true", help="only write the card again")
+    parser.add_argument("--time", action="store_true", help="measure times too (on an idle machine), instead of keeping those of the card")
     arguments = parser.parse_args()
     folder = ROOT / "zoo" / "weights" / arguments.name
     if arguments.model is not None:
@@ -95,7 +127,9 @@ def main() -> None:
     if not arguments.card_only:
         model = MultiTaskModel.from_pretrained(folder)
         cost = cost_of_model(model)
-        if results.cost is not None:
+        if arguments.time:
+            cost = dataclasses.replace(cost, timings=timings_of(model))
+        elif results.cost is not None:
             cost = dataclasses.replace(cost, timings=results.cost.timings)
         results = dataclasses.replace(results, features=features_of(model.encoder, decoders=True), cost=cost)
     rows, curves = measured(arguments)

@@ -15,8 +15,10 @@ ums-cxr-*)
     review test data/cxr_guangzhou --tasks lungs,pneumonia "${children[@]}"
     review published data/cxr_guangzhou --split-column official_split --split test --tasks pneumonia "${children[@]}" --calibrate-on none
     review external data/cxr_external --tasks lungs --calibrate-on none
-    review adults data/cxr_nih --tasks adult_pneumonia --targets.adult_pneumonia.column label \
-        --targets.adult_pneumonia.map "{no_finding: normal}" --groups sex,view,age:40:60
+    adults=adult_pneumonia view=()
+    if [ "$name" = ums-cxr-efficientnet-lite0 ]; then adults+=,view view=(--targets.view.column view); fi  # the other has no such head
+    review adults data/cxr_nih --tasks $adults --targets.adult_pneumonia.column label \
+        --targets.adult_pneumonia.map "{no_finding: normal}" "${view[@]}" --groups sex,view,age:40:60
     review denoising $cut/cxr_guangzhou --tasks denoising --classical
     evaluate $cut/cxr_shifts --tasks lungs,pneumonia,denoising "${children[@]}" --json "$out/shifts.json" --shifts \
         dose,scatter,exposure-under,exposure-over,magnification-up,collimation,pneumoniamnist-gaussian-noise,pneumoniamnist-gaussian-blur,pneumoniamnist-jpeg,burned-in-text
@@ -24,6 +26,12 @@ ums-cxr-*)
     if [ "$name" = ums-cxr-efficientnet-lite0 ]; then  # the study was of that network
         more=(--interference cxr_guangzhou=docs/results/balancing.json --joint fixed
             --interference-note "lite0 from ImageNet, 64 px, 496 images; alone: a third of the budget each")
+    fi
+    # what shifting to adults costs, from the version that never saw cxr_nih: git archive 58a5e53 zoo/weights/ums-cxr-efficientnet-lite0 | tar x -C runs
+    if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/zoo/weights/$name ]; then
+        umsrep evaluate runs/zoo/weights/$name data/cxr_nih --tasks pneumonia --targets.pneumonia.column label \
+            --targets.pneumonia.map "{no_finding: normal}" --calibrate-on none --review "$out/never_saw" --review-pictures 0
+        more+=(--review "cxr_nih, version 0 that never saw it=$out/never_saw:shift")
     fi
     if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/pneumoniamnist/model ]; then  # examples/pneumoniamnist.yaml
         umsrep evaluate runs/pneumoniamnist/model data/pneumoniamnist28/pneumoniamnist.npz --tasks disease --targets.disease.column label \
@@ -53,4 +61,4 @@ ums-doppler-*)
 *) echo "no recipe for $name" >&2 && exit 2 ;;
 esac
 python scripts/guard_rates.py "$name" --data data
-python scripts/make_preset.py --name "$name" --card-only
+python scripts/make_preset.py --name "$name" --time

@@ -8,12 +8,26 @@ from umsrep.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
+class BlendConfig:
+    """Average a fine-tuned encoder with the weights that it was fine-tuned from, see `umsrep.zoo.blending.blend`.
+
+    Attributes:
+        weights: safetensors file of those weights.
+        share: Of the fine-tuned ones.
+    """
+
+    weights: str
+    share: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """Which encoder to start from: ``name`` alone, or ``arch`` with the rest.
+    """Which encoder to start from: ``name`` alone (or with ``blend``), or ``arch`` with the rest.
 
     Attributes:
         name: Preset, org/repo or folder; a folder with heads keeps those whose names are not among the tasks.
         revision: Of a repository on the Hub.
+        blend: Of an encoder by name: average it with the weights it came from; its heads, if it has any, then need training again.
         arch: timm architecture.
         weights: safetensors file for it, or null for random weights.
         in_channels: Of the image.
@@ -33,6 +47,7 @@ class EncoderConfig:
 
     name: str | None = None
     revision: str | None = None
+    blend: BlendConfig | None = None
     arch: str | None = None
     weights: str | None = None
     in_channels: int = 1
@@ -57,7 +72,7 @@ def check_encoder(encoder: EncoderConfig) -> None:
         InputError: naming the first of them.
     """
     given = [f.name for f in dataclasses.fields(encoder) if getattr(encoder, f.name) != f.default]
-    own = ("name", "revision")
+    own = ("name", "revision", "blend")
     for key in given:
         if encoder.name is not None and key not in (*own, "modality"):
             raise InputError(f"config: encoder.{key}: a model opened by name has its own; leave it out, or give arch instead of name")

@@ -21,6 +21,7 @@ from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.task import Task
 from umsrep.zoo import Encoder, InputContract, hub
+from umsrep.zoo.blending import blend
 
 
 def build_model(config: FineTuneConfig) -> MultiTaskModel:
@@ -36,6 +37,8 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
             model = MultiTaskModel.from_pretrained(encoder.name, revision=encoder.revision)
         else:
             model = MultiTaskModel(Encoder.from_source(source), {})
+        if encoder.blend is not None:
+            blend(model.encoder, encoder.blend.weights, encoder.blend.share)
     else:
         assert encoder.arch is not None
         rules = {f.name: getattr(encoder, f.name) for f in dataclasses.fields(InputContract) if f.name not in ("channels", "size")}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tests.tasks.runs import ARCH, TASKS, Records, changed, put, rewrite, run_config, run_values, stored, tiny_model, without
 from tests.tiny import WITHOUT_LABEL, WITHOUT_MASK, write_tiny_data
@@ -21,7 +22,7 @@ from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.setup import build_model, build_sets, build_tasks, data_notes, make_head, make_task, training_sizes
 from umsrep.tasks.trainer import Report
-from umsrep.zoo import InputContract
+from umsrep.zoo import Encoder, InputContract
 
 CONTRACT = InputContract(size=32)
 
@@ -63,6 +64,18 @@ def test_an_encoder_alone_is_a_start_too(tiny_data: Path, tmp_path: Path) -> Non
     assert list(model.heads) == list(TASKS)
     assert model.encoder.contract.size == (64, 64), "image_size is written into the contract"
     assert not changed(encoder.state_dict(), model.encoder.state_dict())
+
+
+def test_a_stored_encoder_blended_with_the_weights_it_came_from(tiny_data: Path, trained: Report, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    start = Encoder.create(ARCH, contract=CONTRACT).model.state_dict()
+    save_file(start, tmp_path / "start.safetensors")
+    encoder = {"name": str(trained.model), "blend": {"weights": str(tmp_path / "start.safetensors"), "share": 0.25}}
+    model, own = (build_model(run_config(tiny_data, Path("unused"), encoder=e)) for e in (encoder, {"name": str(trained.model)}))
+    for name, value in model.encoder.model.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, 0.25 * own.encoder.model.state_dict()[name] + 0.75 * start[name], msg=name)
+    assert not changed(model.heads.state_dict(), own.heads.state_dict()), "heads stay"
 
 
 @pytest.mark.parametrize(
