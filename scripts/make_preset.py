@@ -22,6 +22,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def timings_of(model: MultiTaskModel, rounds: int = 50) -> tuple[Timing, ...]:
     _, *size = cost_of_model(model).size
     image = np.random.default_rng(0).random(size, dtype=np.float32)
     tensor = model.encoder.contract.load(image)[None]
-    work = {
+    work: dict[str, Callable[[], object]] = {
         "encoder, pyramid and embedding": lambda: model.encoder.forward_both(tensor),
         "predict: contract, encoder, all heads": lambda: model.predict([image], guard="off"),
     }

@@ -1,4 +1,7 @@
-"""A fine-tuned encoder averaged with the weights that it was fine-tuned from: WiSE-FT (Wortsman et al. 2022, Robust fine-tuning of zero-shot models)."""
+"""A fine-tuned encoder averaged with the weights that it was fine-tuned from: WiSE-FT.
+
+Wortsman et al. 2022, Robust fine-tuning of zero-shot models.
+"""
 
 from __future__ import annotations
 

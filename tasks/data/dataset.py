@@ -165,7 +165,7 @@ class JointDataset(Dataset[Any]):
     def __getitem__(self, index: int | tuple[int, tuple[int, int]]) -> dict[str, Any] | InputError:
         """Make one item (see the class), in another size (height, width) than the contract's where one comes with the index."""
         try:
-            return self._item(index) if isinstance(index, int) else self._sized(index[1])._item(index[0])  # noqa: SLF001
+            return self._item(index) if isinstance(index, int) else self._sized(index[1])._item(index[0])
         except InputError as error:
             return error
 

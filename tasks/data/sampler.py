@@ -111,7 +111,7 @@ class SizedBatches(Sampler[list[tuple[int, tuple[int, int]]]]):
         """Return the size of a batch of this epoch."""
         turn, place = divmod(batch, len(self.sizes))
         order = np.random.default_rng([self.sampler.seed, self.sampler.epoch, turn]).permutation(len(self.sizes))
-        return self.sizes[order[place]]
+        return self.sizes[int(order[place])]
 
     def __len__(self) -> int:
         """Batches in an epoch."""

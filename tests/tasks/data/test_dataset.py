@@ -147,7 +147,7 @@ def test_an_item_in_another_size(tiny_data: Path) -> None:
         assert made.keys() == own.keys()
         for key, value in made.items():
             torch.testing.assert_close(value, own[key], rtol=0, atol=0, equal_nan=True, msg=f"{key}: not as a set of that size makes it")
-    assert made["image"].shape[-2:] == made["noisy.denoising"].shape[-2:] == (64, 64)
+        assert made["image"].shape[-2:] == made["noisy.denoising"].shape[-2:] == (64, 64)
     assert item(small, 0)["image"].shape[-2:] == (32, 32), "the set keeps its own size"
 
 
