@@ -39,7 +39,7 @@ test-slow: setup  ## the slow tests
 
 WEIGHTS ?= ums-cxr-efficientnet-lite0 ums-us-efficientnet-lite0 ums-doppler-efficientnet-lite0 ums-cxr-cbr-tiny
 
-weights: setup  ## train the shipped encoders anew, about four hours of one core (WEIGHTS=NAME for one); a stopped run goes on
+weights: setup  ## train the shipped encoders anew, about three hours of one core (WEIGHTS=NAME for one); a stopped run goes on
 	../shared/data/unpack data cxr_guangzhou cxr_nih us_nerve us_lung
 	@test -f data/doppler/metadata.csv || $(BIN)/python scripts/simulate_doppler.py data/doppler
 	@set -e; for name in $(WEIGHTS); do echo "== $$name"; \

@@ -7,7 +7,7 @@
 
 The first form writes ``zoo/weights/NAME``, with a guard made anew from the run's training and validation rows (run it where the run
 was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``DATA, SPLIT=``: under
-another name of the split; ``:shift``: of another place than the training's; ``:transfer``: of a model fine-tuned from this one),
+another name of the split; ``:shift``: of another place than the training's, ``:shift:METHOD``: of another model; ``:transfer``: of one fine-tuned from this one),
 evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and cost come from the model, times
 (``--time``) from this machine.
 scripts/measure_preset.sh does this for the shipped ones. All write ``model_cards/NAME.md`` from that file. The checksum that is printed
@@ -59,6 +59,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
     for name, path in options.review:
         data, _, split = name.partition(", ")
         folder, _, given = path.name.partition(":")
+        given, _, method = given.partition(":")
         group: Group = "shift" if given == "shift" else "results"
         review = read_json(path.with_name(folder) / "review.json")
         made = rows_of_review(review, data=data, split=split or None, group=group)
@@ -66,7 +67,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
             made = [dataclasses.replace(row, group="transfer", labels=1.0, mode="fine-tuned") for row in made if row.group == "results"]
         else:
             curves += reliability_of_review(review, data=data, split=split or None)
-        rows += made
+        rows += [dataclasses.replace(row, method=method) for row in made] if method else made
     for data, path in options.shifts:
         rows += rows_of_shifts(read_json(path), data=data)
     if options.transfer is not None:

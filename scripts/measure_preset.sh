@@ -22,7 +22,7 @@ ums-cxr-*)
     review denoising $cut/cxr_guangzhou --tasks denoising --classical
     evaluate $cut/cxr_shifts --tasks lungs,pneumonia,denoising "${children[@]}" --json "$out/shifts.json" --shifts \
         dose,scatter,exposure-under,exposure-over,magnification-up,collimation,pneumoniamnist-gaussian-noise,pneumoniamnist-gaussian-blur,pneumoniamnist-jpeg,burned-in-text
-    more=()
+    more=() last=()
     if [ "$name" = ums-cxr-efficientnet-lite0 ]; then  # the study was of that network
         more=(--interference cxr_guangzhou=docs/results/balancing.json --joint fixed
             --interference-note "lite0 from ImageNet, 64 px, 496 images; alone: a third of the budget each")
@@ -31,7 +31,7 @@ ums-cxr-*)
     if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/zoo/weights/$name ]; then
         umsrep evaluate runs/zoo/weights/$name data/cxr_nih --tasks pneumonia --targets.pneumonia.column label \
             --targets.pneumonia.map "{no_finding: normal}" --calibrate-on none --review "$out/never_saw" --review-pictures 0
-        more+=(--review "cxr_nih, version 0 that never saw it=$out/never_saw:shift")
+        last=(--review "cxr_nih, never seen=$out/never_saw:shift:version 0")
     fi
     if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/pneumoniamnist/model ]; then  # examples/pneumoniamnist.yaml
         umsrep evaluate runs/pneumoniamnist/model data/pneumoniamnist28/pneumoniamnist.npz --tasks disease --targets.disease.column label \
@@ -40,7 +40,7 @@ ums-cxr-*)
     fi
     make_card "${more[@]}" --review "cxr_guangzhou=$out/test" --review "cxr_guangzhou, published test=$out/published" --review "cxr_nih=$out/adults" \
         --review "cxr_guangzhou, 300 rows of test=$out/denoising" --review "cxr_external=$out/external:shift" \
-        --shifts "cxr_guangzhou (100 rows)=$out/shifts.json"
+        "${last[@]}" --shifts "cxr_guangzhou (100 rows)=$out/shifts.json"
     ;;
 ums-us-*)
     review nerve data/us_nerve --tasks nerve,denoising --classical

@@ -36,9 +36,9 @@ PRESETS: dict[str, Preset] = {
     "ums-cxr-efficientnet-lite0": Preset(
         modality="cxr",
         arch="tf_efficientnet_lite0",
-        summary="chest X-rays of children and adults, 128 px; heads: denoising, lungs, pneumonia, adult_pneumonia",
+        summary="chest X-rays of children and adults, 64 to 192 px; heads: denoising, lungs, pneumonia, adult_pneumonia, view",
         license="cc-by-4.0",
-        sha256="d0524b81fae10b33d5dc6536ff747a722b610d6ef2a0625d9fba66a43280ee54",
+        sha256="b7d840fac18f12fed7c8572194ceb4332d67ce7da0adc53194d1bb9e8be1f5c3",
     ),
     "ums-doppler-efficientnet-lite0": Preset(
         modality="doppler",
