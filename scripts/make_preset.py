@@ -7,9 +7,9 @@
 
 The first form writes ``zoo/weights/NAME``, with a guard made anew from the run's training and validation rows (run it where the run
 was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``DATA, SPLIT=``: under
-another name of the split; ``:shift``: of another place than the training's, ``:shift:METHOD``: of another model; ``:transfer``: of one fine-tuned from this one),
-evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and cost come from the model, times
-(``--time``) from this machine.
+another name of the split; ``:shift``: of another place than the training's; ``:shift:METHOD``: of another model there; ``:transfer``:
+of a model fine-tuned from this one), evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and
+cost come from the model, times (``--time``) from this machine.
 scripts/measure_preset.sh does this for the shipped ones. All write ``model_cards/NAME.md`` from that file. The checksum that is printed
 belongs into ``zoo/presets.py``.
 """

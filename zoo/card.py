@@ -234,12 +234,16 @@ def _metadata(name: str, config: Mapping[str, Any], results: Results, features: 
 def _model_index(name: str, kinds: Mapping[str, str], measurements: Iterable[Measurement]) -> list[dict[str, Any]]:
     """Return this model's own numbers in the Hub's form of evaluation results."""
     groups: dict[tuple[str, str, str | None], dict[str, Any]] = {}
+    heads: dict[tuple[str, str, str | None], str] = {}
     for m in measurements:
         if m.method is not None or m.value is None or m.group in ("transfer", "interference"):
             continue
         kind = kinds.get(m.head, "")
-        dataset = {"name": m.data, "type": m.data, **({"split": m.split} if m.split else {})}
-        entry = {"task": {"type": _PIPELINES.get(kind, "other"), "name": m.head}, "dataset": dataset, "metrics": []}
+        task = _PIPELINES.get(kind, "other")
+        # the Hub's client joins results of one task type, data set, configuration and split: a second head there needs one of its own
+        config = {"config": m.head} if heads.setdefault((task, m.data, m.split), m.head) != m.head else {}
+        dataset = {"name": m.data, "type": m.data, **config, **({"split": m.split} if m.split else {})}
+        entry = {"task": {"type": task, "name": m.head}, "dataset": dataset, "metrics": []}
         known = metric(m.metric)
         row: dict[str, Any] = {"type": known.hub, "value": m.value, "name": known.label}
         if m.interval:

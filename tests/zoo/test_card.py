@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 from PIL import Image
 
 from umsrep.errors import InputError
@@ -172,6 +173,15 @@ def test_the_hubs_own_library_reads_a_shipped_card(name: str) -> None:
     ours = [m for m in ours if m.value is not None]  # the Hub's format has no undefined numbers
     assert len(rows) == len(ours) > 5
     assert {r[3] for r in rows} == {m.value for m in ours}
+
+
+def test_two_heads_of_one_kind_on_one_set_stay_apart_in_the_hubs_library() -> None:
+    rows = [Measurement("results", head, "auroc", "chests", value, split="test") for head, value in (("finding", 0.9), ("view", 0.8))]
+    config = CONFIG | {"umsrep": CONFIG["umsrep"] | {"heads": {row.head: {"kind": "classification", "args": {}} for row in rows}}}
+    index = metadata_of(build_card("org/x", config, Results(measurements=tuple(rows))))["model-index"]
+    _, read = model_index_to_eval_results(index)
+    again = eval_results_to_model_index("x", read)[0]["results"]
+    assert [(r["task"]["name"], [m["value"] for m in r["metrics"]]) for r in again] == [("finding", [0.9]), ("view", [0.8])]
 
 
 def test_one_kind_of_head_sets_the_pipeline() -> None:

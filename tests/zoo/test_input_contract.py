@@ -356,7 +356,7 @@ def test_a_contract_survives_json_and_undoes_itself(contract: InputContract) -> 
 def test_a_contract_of_an_older_file_reads_with_the_defaults() -> None:
     config = json.loads((ROOT / "zoo" / "weights" / "ums-cxr-efficientnet-lite0" / "config.json").read_text(encoding="utf-8"))
     old = {key: config["umsrep"]["contract"][key] for key in ("channels", "size", "unit", "mean", "std", "resize", "window")}
-    assert InputContract.from_dict(old) == InputContract(size=128)
+    assert InputContract.from_dict(old) == InputContract(size=192)
 
 
 def test_a_contract_in_words() -> None:

@@ -38,8 +38,8 @@ def test_presets_bring_their_results_files() -> None:
     assert entry.place == "shipped with umsrep"
     assert len(entry.results.measurements) > 20
     assert any(m.images for m in entry.results.measurements)
-    assert 8 < (entry.mebibytes or 0) < 9
-    assert (entry.size, entry.listed.parameters) == ((128, 128), 4_272_426)
+    assert 10 < (entry.mebibytes or 0) < 11
+    assert (entry.size, entry.listed.parameters) == ((192, 192), 5_141_228)
     card = read_card(NAME)
     assert list(entry.code) == ["umsrep", "timm", "segmentation-models-pytorch"]
     assert all(f"```python\n{code}\n```" in card for code in entry.code.values())
