@@ -5,9 +5,10 @@
 A step is the trainer's own (`Trainer._train_epoch`: forward, backward, clipping, AdamW, moving average) on batches that lie in memory,
 without loading, validation and checkpoints, on one thread; its time is that of the processor, which on an idle machine is that of the
 clock on the wall, and on a busy one suffers less. The four kinds take turns in every round; the numbers are the median over the rounds
-and the quartiles. The encoder is lite0 as in benchmarks/grids, from ImageNet weights, so its norms are frozen; ``--scratch`` starts
-from random weights, with norms of the batch. Multiply-accumulates are those of one image through the model, all its heads on the same
-image; a joint training step runs the encoder and the decoder twice, for the clean image and for its noisy twin ("training_macs").
+and the quartiles. The encoder is lite0 as in benchmarks/grids (``--arch``: another), from ImageNet weights, so its norms are frozen;
+``--scratch`` starts from random weights, with norms of the batch. Multiply-accumulates are those of one image through the model, all
+its heads on the same image; a joint training step runs the encoder and the decoder twice, for the clean image and for its noisy twin
+("training_macs").
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "weights" / "tf_effic
 KINDS = {"joint": tuple(TASKS), **{name: (name,) for name in TASKS}}
 
 
-def cost(names: tuple[str, ...], size: int) -> dict[str, int]:
+def cost(names: tuple[str, ...], size: int, arch: str) -> dict[str, int]:
     """Return parameters and multiply-accumulates of the model with these heads."""
     values = {"tasks": {name: TASKS[name] for name in names}, "data": [{"path": "none"}], "output": "none", "image_size": size}
-    model = build_model(config_from_dict({**values, "encoder": {"arch": "tf_efficientnet_lite0"}}))
+    model = build_model(config_from_dict({**values, "encoder": {"arch": arch}}))
     return {"parameters": count_parameters(model), "macs": count_macs(model, (1, size, size))}
 
 
@@ -45,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--batch", type=int, default=8, help="images of a step")
+    parser.add_argument("--arch", default="tf_efficientnet_lite0", help="another architecture; with --scratch")
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="ImageNet weights of tf_efficientnet_lite0")
     parser.add_argument("--scratch", action="store_true", help="random weights instead")
@@ -55,7 +57,7 @@ def main() -> None:
         sys.exit(print(f"error: {options.weights} is needed; give --weights FILE or --scratch", file=sys.stderr) or 2)
     torch.set_num_threads(1)
     steps, rounds = (1, 1) if options.quick else (3, options.rounds)
-    encoder: dict[str, Any] = {"arch": "tf_efficientnet_lite0", "weights": None if options.scratch else str(options.weights)}
+    encoder: dict[str, Any] = {"arch": options.arch, "weights": None if options.scratch else str(options.weights)}
     with tempfile.TemporaryDirectory() as name:
         data, clocks = write_images(Path(name, "data"), steps * options.batch * 8 // 7 + 8), {}
         for kind, names in KINDS.items():
@@ -65,16 +67,17 @@ def main() -> None:
             batches = batches_of(trainer, steps)
             clocks[kind] = timed(lambda trainer=trainer, batches=batches: our_steps(trainer, batches), steps, time.process_time)
         seconds = {kind: spread(values) for kind, values in alternate(clocks, rounds).items()}
-    costs = {kind: cost(names, options.size) for kind, names in KINDS.items()}
+    costs = {kind: cost(names, options.size, options.arch) for kind, names in KINDS.items()}
     clean = tuple(task for task in TASKS if TASKS[task]["kind"] != "denoising")
-    training = {kind: costs[kind]["macs"] for kind in TASKS} | {"joint": cost(clean, options.size)["macs"] + costs["denoising"]["macs"]}
+    training = {kind: costs[kind]["macs"] for kind in TASKS}
+    training["joint"] = cost(clean, options.size, options.arch)["macs"] + costs["denoising"]["macs"]
     result = {
         "seconds_per_step": {kind: values[0] for kind, values in seconds.items()},
         "quartiles": {kind: values[1:] for kind, values in seconds.items()},
         "macs": {kind: both["macs"] for kind, both in costs.items()},
         "training_macs": training,
         "parameters": {kind: both["parameters"] for kind, both in costs.items()},
-        "settings": {"size": options.size, "batch": options.batch, "steps": steps, "rounds": rounds, "scratch": options.scratch},
+        "settings": {"steps": steps, "rounds": rounds, **{name: getattr(options, name) for name in ("arch", "size", "batch", "scratch")}},
         "machine": {"threads": 1, "cores": os.cpu_count(), "load": os.getloadavg()[0], "platform": platform.platform()},
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
