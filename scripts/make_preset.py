@@ -65,7 +65,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
         made = rows_of_review(review, data=data, split=split or None, group=group)
         if given == "transfer":  # of a model that was fine-tuned from this one, on all labels
             made = [dataclasses.replace(row, group="transfer", labels=1.0, mode="fine-tuned") for row in made if row.group == "results"]
-        else:
+        elif not method:  # the curves of another model would pass for this one's
             curves += reliability_of_review(review, data=data, split=split or None)
         rows += [dataclasses.replace(row, method=method) for row in made] if method else made
     for data, path in options.shifts:

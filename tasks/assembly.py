@@ -23,7 +23,7 @@ from umsrep.tasks.evaluate import check_metric
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.optimisation import Optimisation
 from umsrep.tasks.parallel import synchronise_norms
-from umsrep.tasks.setup import build_model, build_sets, build_tasks
+from umsrep.tasks.setup import build_model, build_sets, build_tasks, training_sizes
 from umsrep.tasks.step import JointStep
 from umsrep.tasks.strategies import Strategy, stages_of
 from umsrep.tasks.unlabelled.build import build_unlabelled
@@ -36,6 +36,7 @@ class Assembly:
 
     Attributes:
         train_set: Training rows; ``validation_set`` and ``test_set`` (or None) likewise.
+        sizes: (Height, width) of training batches in turn, with ``size_factors``.
         data: Each data set's path to the fingerprint of its table.
         tasks: All tasks; ``trained_tasks`` are those that train.
         unlabelled: Rows without annotation and what they are for, or None.
@@ -50,6 +51,8 @@ class Assembly:
         self.rank, self.world, self.device = accelerator.process_index, accelerator.num_processes, accelerator.device
         set_seed(config.seed)
         self.model = build_model(config).to(self.device)
+        self.sizes = training_sizes(config, self.model.encoder.contract)
+        self._try_sizes()
         self.sets = build_sets(config, self.model.encoder.contract)
         self.train_set, self.validation_set, self.test_set = self.sets
         self.tasks = build_tasks(config, self.train_set)
@@ -67,6 +70,21 @@ class Assembly:
         self.train_set.on_device = config.augment_on_device is True or automatic
         self._count_steps()
         self._make_step()
+
+    def _try_sizes(self) -> None:
+        """Refuse ``size_factors`` for an encoder that is made for one size, before the run meets the first such batch."""
+        encoder, config, training = self.model.encoder, self.config, self.model.encoder.training
+        encoder.eval()
+        for height, width in self.sizes:
+            try:
+                with torch.no_grad():
+                    encoder(torch.zeros(1, encoder.contract.channels, height, width, device=self.device))
+            except (AssertionError, RuntimeError, ValueError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise InputError(f"config: size_factors: {encoder.arch} does not take {height} x {width} pixels: {reason}") from error
+            if max(height, width) <= 32 and config.batch_size // self.world < 2:
+                raise InputError("config: size_factors: batches of 32 pixels need two rows or more on each process (their norms do)")
+        encoder.train(training)
 
     def _count_steps(self) -> None:
         config = self.config

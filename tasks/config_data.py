@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from umsrep.errors import InputError
+from umsrep.zoo.blending import check_share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +28,13 @@ class EncoderConfig:
     Attributes:
         name: Preset, org/repo or folder; a folder with heads keeps those whose names are not among the tasks.
         revision: Of a repository on the Hub.
-        blend: Of an encoder by name: average it with the weights it came from; its heads, if it has any, then need training again.
+        blend: Of an encoder by name: average it with the weights it came from. Of its heads, those that are among the tasks are trained
+            again, the others, which no longer fit, left out.
         arch: timm architecture.
         weights: safetensors file for it, or null for random weights.
         in_channels: Of the image.
         modality: Recorded in a model made from ``arch``.
-        unit: Stored unit, see `InputContract`.
+        unit: Stored unit, see `InputContract`; with ``name`` only where the stored contract leaves it open ("auto").
         mean: See `InputContract`.
         std: See `InputContract`.
         resize: See `InputContract`.
@@ -66,18 +68,22 @@ class EncoderConfig:
 
 
 def check_encoder(encoder: EncoderConfig) -> None:
-    """Refuse keys that would be ignored: a stored model has its own contract (and modality, a mere label), an architecture no revisions.
+    """Refuse keys that would be ignored: a stored model has its own contract (modality is a mere label), an architecture no revisions.
 
     Raises:
         InputError: naming the first of them.
     """
     given = [f.name for f in dataclasses.fields(encoder) if getattr(encoder, f.name) != f.default]
-    own = ("name", "revision", "blend")
+    own = ("name", "revision", "blend")  # unit: of the files, where a stored contract leaves it open
     for key in given:
-        if encoder.name is not None and key not in (*own, "modality"):
+        if encoder.name is not None and key not in (*own, "modality", "unit"):
             raise InputError(f"config: encoder.{key}: a model opened by name has its own; leave it out, or give arch instead of name")
         if encoder.name is None and key in own:
             raise InputError(f"config: encoder.{key} goes with encoder.name")
+    if encoder.blend is not None:
+        check_share(encoder.blend.share, "config: encoder.blend.")
+        if not encoder.blend.weights:
+            raise InputError("config: encoder.blend.weights must name a safetensors file")
 
 
 @dataclasses.dataclass(frozen=True)

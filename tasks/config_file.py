@@ -25,7 +25,9 @@ from umsrep.tasks.config import (
     TaskConfig,
     UnlabelledConfig,
 )
+from umsrep.tasks.config_data import BlendConfig
 from umsrep.tasks.data.augment import Augment
+from umsrep.zoo.blending import check_share
 
 _MOST_BYTES = 1_000_000  # 20,000 class names have half of it
 _DEEPEST = 32
@@ -199,6 +201,10 @@ def _check_keys(values: Any, kind: type, where: str, prefix: str) -> None:
             raise InputError(f"{where}: unknown key '{prefix}{key}'{nearest(str(key), close or known)}")
         if kind is FineTuneConfig and key in _NESTED and not (value is None and key in _MAY_BE_NULL):
             _check_keys(value, _NESTED[key], where, f"{key}.")
+        elif kind is EncoderConfig and key == "blend" and value is not None:
+            _check_keys(value, BlendConfig, where, f"{prefix}{key}.")
+            if isinstance(share := value.get("share"), str | None) and "share" in value:  # a type error would name the parser's classes
+                check_share(share, f"{where}: {prefix}{key}.")
         elif kind is FineTuneConfig and key == "tasks" and isinstance(value, Mapping):
             for name, task in value.items():
                 _check_keys(task, TaskConfig, where, f"tasks.{name}.")

@@ -77,4 +77,8 @@ def _comparable(values: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {_ROWS: values["batch_size"] * values["optimiser.accumulate"]}
 
 
-_DEFAULTS = {f.name: f.default for f in dataclasses.fields(FineTuneConfig) if f.default is not dataclasses.MISSING}
+_DEFAULTS = {
+    f.name: f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+    for f in dataclasses.fields(FineTuneConfig)
+    if f.default_factory is not dataclasses.MISSING or f.default is not dataclasses.MISSING
+}

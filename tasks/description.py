@@ -10,6 +10,7 @@ import torch
 
 from umsrep.errors import InputError
 from umsrep.heads.decoder import DECODERS, Decoder
+from umsrep.tasks.setup import training_sizes
 from umsrep.zoo import Encoder
 from umsrep.zoo.cost import DEFAULT_SIZE, cost_of
 from umsrep.zoo.results import Cost, Data, Features, Measurement, Results
@@ -63,6 +64,9 @@ def run_results(report: Report, config: FineTuneConfig, model: MultiTaskModel) -
     encoder = config.encoder
     name = Path(encoder.name).name if encoder.name and Path(encoder.name).is_dir() else encoder.name  # no folder of the user's on a card
     start = f"`{name}`" if name else f"`{Path(encoder.weights).name}`" if encoder.weights else "random weights"
+    if encoder.blend is not None:
+        start += f" averaged with `{Path(encoder.blend.weights).name}` (WiSE-FT, share {encoder.blend.share:g})"
+    sides = [f"{h}" if h == w else f"{h} x {w}" for h, w in training_sizes(config, model.encoder.contract)]
     size = model.encoder.contract.size
     side = " x ".join(map(str, size)) if isinstance(size, tuple) else "the files' own"
     return Results(
@@ -70,7 +74,9 @@ def run_results(report: Report, config: FineTuneConfig, model: MultiTaskModel) -
         features=features_of(model.encoder),
         training=(
             f"Fine-tuned jointly by umsrep from {start}: strategy {config.strategy}, "
-            f"epoch {report.epoch} of {config.epochs} chosen on validation, seed {config.seed}, on "
+            f"epoch {report.epoch} of {config.epochs} chosen on validation, seed {config.seed}, "
+            + (f"batches of {', '.join(sides)} px in turn, " if sides else "")
+            + "on "
             + ", ".join(f"`{name}`" for name in dict.fromkeys(names))
             + "."
         ),

@@ -68,6 +68,14 @@ class MultiTaskModel(nn.Module, hub.Publishable):
             self._build(head)
         self.heads[name] = head.to(next(self.encoder.parameters()).device)
 
+    def remove_head(self, name: str) -> None:
+        """Take a head out, with its shared decoder where no other head uses it."""
+        self.check_tasks([name])
+        del self.heads[name]
+        used = {head.decoder_name for head in self.heads.values() if isinstance(head, DenoisingHead | SegmentationHead) and head.share}
+        for decoder in set(self.decoders) - used:
+            del self.decoders[decoder]
+
     def _build(self, head: AnyHead) -> None:
         encoder = self.encoder
         sizes: dict[str, Any] = {

@@ -99,6 +99,8 @@ def predict(
             for ``denoise_first`` where there is not one denoising head;
             `ContractError` for an image that breaks a rule of the contract, naming both.
     """
+    if isinstance(images, str | Path):
+        raise InputError(f"images must be a list of images; for one: [{str(images)!r}]")
     if batch_size < 1:
         raise InputError(f"batch_size must be 1 or more, not {batch_size}")
     model.check_tasks(tasks)

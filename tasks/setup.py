@@ -18,6 +18,7 @@ from umsrep.tasks.data.subset import rows_where, take_fraction
 from umsrep.tasks.denoising import Denoising
 from umsrep.tasks.evaluate import annotates
 from umsrep.tasks.model import MultiTaskModel
+from umsrep.tasks.progress import say
 from umsrep.tasks.segmentation import Segmentation
 from umsrep.tasks.task import Task
 from umsrep.zoo import Encoder, InputContract, hub
@@ -37,8 +38,14 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
             model = MultiTaskModel.from_pretrained(encoder.name, revision=encoder.revision)
         else:
             model = MultiTaskModel(Encoder.from_source(source), {})
+        if encoder.unit != "auto":
+            model.encoder.contract = model.encoder.contract.with_unit(encoder.unit)
         if encoder.blend is not None:
             blend(model.encoder, encoder.blend.weights, encoder.blend.share)
+            if unfit := [name for name in model.heads if name not in config.tasks]:
+                say(f"blend: heads {', '.join(unfit)} of {encoder.name} do not fit the averaged encoder and are left out")
+                for name in unfit:
+                    model.remove_head(name)
     else:
         assert encoder.arch is not None
         rules = {f.name: getattr(encoder, f.name) for f in dataclasses.fields(InputContract) if f.name not in ("channels", "size")}
@@ -64,10 +71,25 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
 
 
 def training_sizes(config: FineTuneConfig, contract: InputContract) -> list[tuple[int, int]]:
-    """Return the sizes (height, width) of training batches: the contract's times each of ``size_factors``, in whole multiples of 32."""
+    """Return the sizes (height, width) of training batches: the contract's times each of ``size_factors``.
+
+    A factor of 1 is the contract's size itself; others give the nearest whole multiple of 32 that is not larger than it.
+
+    Raises:
+        InputError: for a factor that leaves less than 32 pixels, and for two that give the same size.
+    """
     size = contract.size or 0  # never 0: `build_model` refuses a contract without a size
-    height, width = size if isinstance(size, tuple) else (size, size)
-    return [(max(32, round(height * f / 32) * 32), max(32, round(width * f / 32) * 32)) for f in config.size_factors]
+    full = size if isinstance(size, tuple) else (size, size)
+    sizes: dict[tuple[int, int], float] = {}
+    for factor in config.size_factors:
+        height, width = (side if factor == 1 else min(round(side * factor / 32), side // 32) * 32 for side in full)
+        if min(height, width) < 1:
+            raise InputError(f"config: size_factors: {factor:g} of {full[0]} x {full[1]} pixels leaves less than 32; leave it out")
+        if (other := sizes.setdefault((height, width), factor)) != factor or config.size_factors.count(factor) > 1:
+            raise InputError(
+                f"config: size_factors: {other:g} and {factor:g} both give {height} x {width} pixels (whole multiples of 32); leave one out"
+            )
+    return list(sizes)
 
 
 def build_sets(config: FineTuneConfig, contract: InputContract) -> tuple[JointDataset, JointDataset, JointDataset | None]:

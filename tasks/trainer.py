@@ -33,7 +33,7 @@ from umsrep.tasks.prefetch import ahead, loader_options
 from umsrep.tasks.progress import say
 from umsrep.tasks.report import Report
 from umsrep.tasks.running import Running
-from umsrep.tasks.setup import data_notes, training_sizes
+from umsrep.tasks.setup import data_notes
 from umsrep.tasks.trackers import Trackers
 from umsrep.tasks.unlabelled.build import adapt_norms, notes_of
 from umsrep.tasks.unlabelled.rows import collate_joined
@@ -127,6 +127,8 @@ class Trainer(Assembly):
                 counts = ", ".join(f"{n} {int(self.train_set.annotated[n].sum())}" for n in self.trained_tasks)
                 rows = f"{len(self.sampler.rows)} training rows ({counts}), {len(self.validation_set)} validation rows"
                 say(f"{rows}, {self.total_steps} steps")
+                if self.sizes:
+                    say(f"batches of {', '.join(f'{height} x {width}' for height, width in self.sizes)} pixels in turn")
                 for note in notes_of(self.unlabelled, len(self.train_set) - len(self.sampler.rows)):
                     say(note)
             with self.watch, self.live:
@@ -216,8 +218,7 @@ class Trainer(Assembly):
     def _loader(self, options: dict[str, Any]) -> DataLoader[Any]:
         """Return the loader of the training rows, with unlabelled ones in each batch where some join them."""
         if self.unlabelled is None or not self.unlabelled.batch_size:
-            sizes = training_sizes(self.config, self.model.encoder.contract)
-            order = SizedBatches(self.sampler, sizes) if sizes else self.sampler
+            order = SizedBatches(self.sampler, self.sizes) if self.sizes else self.sampler
             return DataLoader(self.train_set, batch_sampler=order, collate_fn=collate, worker_init_fn=ignore_signals, **options)
         dataset, batches = self.unlabelled.join(self.train_set, self.sampler)
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate_joined, worker_init_fn=ignore_signals, **options)

@@ -5,12 +5,12 @@ Wortsman et al. 2022, Robust fine-tuning of zero-shot models.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
 
 from umsrep.errors import InputError
+from umsrep.zoo import hub
 from umsrep.zoo.encoder import Encoder
 
 
@@ -27,12 +27,26 @@ def blend(encoder: Encoder, weights: str | Path, share: float = 0.5) -> None:
         share: Of the encoder's own weights, above 0 and at most 1.
 
     Raises:
-        InputError: for a share out of range, or weights of another architecture.
+        InputError: for a share out of range, or weights that are missing, of another architecture, or not finite.
     """
-    if not 0 < share <= 1 or math.isnan(share):
-        raise InputError(f"share must be above 0 and at most 1, not {share}")
-    start = Encoder.create(encoder.arch, contract=encoder.contract, weights=weights).state_dict()
+    check_share(share)
+    if not weights:  # from Python also None, which elsewhere stands for random weights
+        raise InputError("blend: weights must name a safetensors file")
+    given = encoder._fitting(hub.read_tensors(Path(weights)), str(weights))
+    for name, start in given.items():
+        if start.is_floating_point() and not bool(torch.isfinite(start).all()):
+            raise InputError(f"{weights}: {name} holds NaN or infinite values")
     with torch.no_grad():
-        for name, value in encoder.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(start[name].to(value), 1 - share)
+        own = encoder.model.state_dict()
+        mixed = {k: v.lerp(given[k].to(v), 1 - share) if v.is_floating_point() else v.clone() for k, v in own.items()}
+        encoder.model.load_state_dict(mixed)
+
+
+def check_share(share: object, where: str = "") -> None:
+    """Refuse a share that is no number above 0 and at most 1.
+
+    Raises:
+        InputError: beginning with ``where``.
+    """
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:  # NaN compares as false
+        raise InputError(f"{where}share must be above 0 and at most 1, not {share!r}")

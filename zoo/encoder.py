@@ -205,7 +205,11 @@ class Encoder(nn.Module, hub.Publishable):
 
         Returns:
             One [B, channels[i], H / strides[i], W / strides[i]] a level, finest first.
+
+        Raises:
+            InputError: for anything but a batch of floating-point images with the contract's channels.
         """
+        self._check(x_BCHW)
         return cast(
             list[Tensor],
             cast(Any, self.model).forward_intermediates(x_BCHW, indices=self._indices, intermediates_only=True, output_fmt="NCHW"),
@@ -213,14 +217,26 @@ class Encoder(nn.Module, hub.Publishable):
 
     def embed(self, x_BCHW: Tensor) -> Tensor:
         """Return timm's pre-logits, [B, embedding_dim]."""
+        self._check(x_BCHW)
         model = cast(Any, self.model)
         return cast(Tensor, model.forward_head(model.forward_features(x_BCHW), pre_logits=True))
 
     def forward_both(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return (`forward`, `embed`) from one pass."""
+        self._check(x_BCHW)
         model = cast(Any, self.model)
         last, features = model.forward_intermediates(x_BCHW, indices=self._indices, output_fmt="NCHW")
         return features, model.forward_head(last, pre_logits=True)
+
+    def _check(self, x_BCHW: Tensor) -> None:
+        """Refuse what would fail inside timm or be misread: NumPy arrays, stored integers, single images, other channels."""
+        channels = self.contract.channels
+        if not isinstance(x_BCHW, Tensor) or not x_BCHW.is_floating_point() or x_BCHW.ndim != 4 or x_BCHW.shape[1] != channels:
+            given = f"{x_BCHW.dtype} {tuple(x_BCHW.shape)}" if hasattr(x_BCHW, "shape") else type(x_BCHW).__name__
+            raise InputError(
+                f"{self.arch} wants a float tensor [B, {channels}, H, W] as its contract loads it (encoder.contract.load(image)[None]), "
+                f"not {given}"
+            )
 
     def freeze(self) -> Encoder:
         """Stop training: no gradients, and batch norm and dropout in evaluation mode, also after `train()`."""

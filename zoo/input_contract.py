@@ -117,6 +117,16 @@ class InputContract:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def with_unit(self, unit: str) -> InputContract:
+        """Return a copy that takes stored values to be in this unit (as ``unit``), where the contract leaves it open.
+
+        Raises:
+            InputError: for an unknown unit, one that needs a window, and for a contract that names another.
+        """
+        if self.unit not in ("auto", unit):
+            raise InputError(f"unit: this encoder's contract says '{self.unit}'; store the images so, or leave unit out")
+        return self.replace(unit=unit)
+
     def describe(self) -> list[str]:
         """Return the contract in words, one line a rule (``"rule: meaning"``), the tensor's range among them."""
         return describe(self)

@@ -68,7 +68,7 @@ def scale(stored: Stored, contract: InputContract, name: str, *, lenient: bool =
         expected = contract.expected_range  # no unit is needed: the image itself sets the scale
     elif meaning is None:
         if not lenient:
-            remedy = "set unit to '12-bit' or '16-bit', HU with a window, or percentiles"
+            remedy = "set unit to '12-bit' or '16-bit' (encoder.unit; predict and evaluate: --unit), HU with a window, or percentiles"
             if pixels.min() < 0:
                 remedy = "set unit HU with a window, or percentiles"
             elif pixels.max() <= 255:

@@ -221,7 +221,7 @@ def _one_line(error: BaseException) -> str:
 def _read_file(path: Path, name: str, frame: int | None) -> Stored:
     with readable(name):
         if not path.is_file():
-            raise InputError(f"{name}: no such file")
+            raise InputError(f"{name}: a folder; name the files in it" if path.is_dir() else f"{name}: no such file")
         with path.open("rb") as file:
             head = file.read(132)
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]

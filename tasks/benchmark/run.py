@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from umsrep.tasks.benchmark.locks import claim, write_whole
 from umsrep.tasks.benchmark.probe import run_probe
 from umsrep.tasks.benchmark.shifted import measure, stored_tests
 from umsrep.tasks.benchmark.summary import summarise_cells
+from umsrep.tasks.config_data import EncoderConfig
 from umsrep.tasks.config_file import load_config
 from umsrep.tasks.progress import say
 from umsrep.tasks.runfolder import plain
@@ -121,7 +123,7 @@ def collect_cells(benchmark: Benchmark) -> list[dict[str, Any]]:
                 "fraction": cell.fraction,
                 "seed": cell.seed,
                 "kinds": {name: task.kind for name, task in cell.config.tasks.items()},
-                "encoder": {key: getattr(cell.config.encoder, key) for key in ("name", "arch", "weights")},
+                "encoder": _identity(cell.config.encoder),
                 "data": [data.path for data in cell.config.data],
                 "targets": {name: _target_columns(cell, name) for name in cell.config.tasks},
                 "seconds": report["seconds"],
@@ -132,6 +134,14 @@ def collect_cells(benchmark: Benchmark) -> list[dict[str, Any]]:
             }
         )
     return entries
+
+
+def _identity(encoder: EncoderConfig) -> dict[str, Any]:
+    """Return what an encoder is called; a blended one is no longer the one whose name it bears."""
+    called = {key: getattr(encoder, key) for key in ("name", "arch", "weights")}
+    return (
+        called if encoder.blend is None else {**dict.fromkeys(called), "blend": {"name": encoder.name, **dataclasses.asdict(encoder.blend)}}
+    )
 
 
 def _target_columns(cell: Cell, task: str) -> list[str]:

@@ -69,7 +69,7 @@ def evaluate_before_and_after(arguments: argparse.Namespace, model: Any) -> None
         split=arguments.split,
         split_column=arguments.split_column,
         targets=read_targets(arguments.rest),
-        tasks=show.names(arguments.tasks),
+        tasks=show.chosen(arguments.tasks),
         noise=arguments.noise,
         level=arguments.level,
         batch_size=arguments.batch_size,

@@ -57,7 +57,7 @@ def _choose(arguments: argparse.Namespace) -> None:
         show.names(arguments.encoders),
         split_column=arguments.split_column,
         targets=read_targets(arguments.rest),
-        tasks=show.names(arguments.tasks),
+        tasks=show.chosen(arguments.tasks),
         image_size=arguments.image_size,
         limit=arguments.limit,
         resamples=arguments.resamples,

@@ -138,7 +138,7 @@ def run_review(arguments: argparse.Namespace, model: MultiTaskModel) -> None:
         split=arguments.split,
         split_column=arguments.split_column,
         targets=read_targets(_after(arguments.rest, "--targets.")),
-        tasks=show.names(arguments.tasks),
+        tasks=show.chosen(arguments.tasks),
         groups=columns,
         edges=edges,
         compare=arguments.compare,

@@ -10,13 +10,17 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umsrep.tasks.cli import adapting, reviewing, shifting, show
 from umsrep.tasks.cli.parser import Add
 from umsrep.tasks.cli.targets import read_targets
 
+if TYPE_CHECKING:
+    from umsrep.tasks.model import MultiTaskModel
+
 _LENIENT = "where an image breaks a rule of the input contract that can be bent, bend it and warn, instead of refusing"
+_UNIT = "what stored values mean where neither file nor model says: 12-bit, 16-bit, ..."
 
 
 @contextlib.contextmanager
@@ -65,6 +69,7 @@ def add_commands(add: Add) -> None:
     evaluate.add_argument("--level", type=float, default=25.0, help="for denoising, in 8-bit grey levels (default 25)")
     evaluate.add_argument("--batch-size", type=int, default=16)
     evaluate.add_argument("--workers", type=int, default=2)
+    evaluate.add_argument("--unit", help=_UNIT)
     evaluate.add_argument("--lenient", action="store_true", help=_LENIENT)
     evaluate.add_argument("--json", nargs="?", const="-", metavar="F", help="write JSON to F, or to standard output")
     shifting.add_options(evaluate)
@@ -81,6 +86,7 @@ def add_commands(add: Add) -> None:
     predict.add_argument("--denoise-first", action="store_true", help="give the other heads the image that the denoising head makes")
     predict.add_argument("--batch-size", type=int, default=8)
     predict.add_argument("--frame", type=int, metavar="N", help="which image of files that hold several (frames, slices), from 0")
+    predict.add_argument("--unit", help=_UNIT)
     predict.add_argument("--lenient", action="store_true", help=_LENIENT)
     predict.add_argument(
         "--guard",
@@ -124,16 +130,24 @@ def _finetune(arguments: argparse.Namespace) -> None:
         print(f"\nRun folder: {report.output}\nModel (epoch {report.epoch}): {report.model}")
 
 
+def _open(arguments: argparse.Namespace) -> MultiTaskModel:
+    from umsrep.tasks.model import MultiTaskModel
+
+    model = MultiTaskModel.from_pretrained(arguments.model)
+    if arguments.unit is not None:
+        model.encoder.contract = model.encoder.contract.with_unit(arguments.unit)
+    return model
+
+
 @_one_line_warnings()
 def _evaluate(arguments: argparse.Namespace) -> None:
     from umsrep.tasks.evaluation.evaluating import evaluate_with_intervals
-    from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.runfolder import plain
 
     shifting.check_options(arguments)
     reviewing.check_options(arguments)
     adapting.check_options(arguments)
-    model = MultiTaskModel.from_pretrained(arguments.model)
+    model = _open(arguments)
     if arguments.review is not None:
         reviewing.run_review(arguments, model)
         return
@@ -149,7 +163,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         split=arguments.split,
         split_column=arguments.split_column,
         targets=read_targets(arguments.rest),
-        tasks=show.names(arguments.tasks),
+        tasks=show.chosen(arguments.tasks),
         noise=arguments.noise,
         level=arguments.level,
         batch_size=arguments.batch_size,
@@ -169,15 +183,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 @_one_line_warnings()
 def _predict(arguments: argparse.Namespace) -> None:
-    from umsrep.tasks.model import MultiTaskModel
     from umsrep.tasks.outputs import predict_files
 
     with show.logged("umsrep.guard"):
         summary = predict_files(
-            MultiTaskModel.from_pretrained(arguments.model),
+            _open(arguments),
             arguments.images,
             arguments.out,
-            tasks=show.names(arguments.tasks),
+            tasks=show.chosen(arguments.tasks),
             batch_size=arguments.batch_size,
             tile=arguments.tile,
             flips=arguments.flips,

@@ -71,7 +71,7 @@ def evaluate_under_shifts(arguments: argparse.Namespace, model: Any) -> None:
         split=arguments.split,
         split_column=arguments.split_column,
         targets=read_targets(arguments.rest),
-        tasks=show.names(arguments.tasks),
+        tasks=show.chosen(arguments.tasks),
         noise=arguments.noise,
         level=arguments.level,
         seed=arguments.shift_seed,

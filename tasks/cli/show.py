@@ -53,6 +53,13 @@ def names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
+def chosen(text: str | None) -> list[str] | None:
+    """Split a list as `names` does, and refuse one that names nothing."""
+    if (found := names(text)) == []:
+        raise InputError(f"'{text}' names no task; leave --tasks out to take all")
+    return found
+
+
 def print_json(value: Any) -> None:
     """Print JSON alone on standard output."""
     from umsrep.tasks.runfolder import plain

@@ -8,6 +8,7 @@ from typing import Literal
 
 from umsrep.errors import InputError
 from umsrep.tasks.config import EncoderConfig, OptimiserConfig
+from umsrep.tasks.config_data import check_encoder
 from umsrep.tasks.data.augment import Augment
 
 SCHEMA_VERSION = 1
@@ -222,6 +223,7 @@ class PretrainConfig:
             raise InputError("config: no data")
         if (self.encoder.name is None) == (self.encoder.arch is None):
             raise InputError("config: encoder needs either name (preset, org/repo, folder) or arch")
+        check_encoder(self.encoder)
         least = {"batch_size": 1, "epochs": 1, "workers": 0, "validate_every": 1, "seed": 0, "monitor_rows": 1}
         for name, low in least.items():
             if getattr(self, name) < low:

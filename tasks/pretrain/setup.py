@@ -8,6 +8,7 @@ from umsrep.errors import InputError
 from umsrep.tasks.pretrain.config import DenoisingConfig, DinoConfig, MaskedConfig, MocoConfig, PretrainConfig
 from umsrep.tasks.pretrain.objectives import DenoisingObjective, MaskedObjective, Objective
 from umsrep.zoo import Encoder, InputContract
+from umsrep.zoo.blending import blend
 
 
 def build_encoder(config: PretrainConfig) -> Encoder:
@@ -21,6 +22,10 @@ def build_encoder(config: PretrainConfig) -> Encoder:
         encoder = Encoder.from_pretrained(given.name, revision=given.revision)
         if given.modality is not None:
             encoder.modality = given.modality
+        if given.unit != "auto":
+            encoder.contract = encoder.contract.with_unit(given.unit)
+        if given.blend is not None:
+            blend(encoder, given.blend.weights, given.blend.share)
     else:
         assert given.arch is not None
         rules = {f.name: getattr(given, f.name) for f in dataclasses.fields(InputContract) if f.name not in ("channels", "size")}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from tests.tasks.runs import run_config
+from tests.tasks.runs import TASKS, run_config
 from umsrep.errors import InputError
 from umsrep.tasks.assembly import Assembly
 from umsrep.tasks.data.dataset import collate
@@ -23,6 +23,16 @@ def test_more_accumulation_than_an_epoch_has_batches_is_refused(tiny_data: Path)
     config = run_config(tiny_data, Path("unused"), batch_size=8, optimiser={"accumulate": 3})
     with pytest.raises(InputError, match=r"optimiser\.accumulate is 3, but an epoch has only 2 batch\(es\) of 8 of 16 training rows"):
         Assembly(config, Accelerator())
+
+
+def test_sizes_that_the_encoder_does_not_take_are_refused_before_the_run(tiny_data: Path) -> None:
+    given = {"tasks": {"size": TASKS["size"]}, "image_size": 64, "size_factors": [0.5, 1.0]}
+    made = Assembly(run_config(tiny_data, Path("unused"), **given), Accelerator())
+    assert made.sizes == [(32, 32), (64, 64)]
+    with pytest.raises(InputError, match="size_factors: mixer_s32_224 does not take 32 x 32 pixels: Input height"):
+        Assembly(run_config(tiny_data, Path("unused"), encoder={"arch": "mixer_s32_224"}, **given), Accelerator())
+    with pytest.raises(InputError, match="batches of 32 pixels need two rows or more on each process"):
+        Assembly(run_config(tiny_data, Path("unused"), batch_size=1, **given), Accelerator())
 
 
 @pytest.mark.parametrize("last", [True, False])

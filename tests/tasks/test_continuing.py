@@ -55,6 +55,8 @@ def test_the_rest_must_be_kept(changes: dict[str, Any], message: str) -> None:
 def test_a_key_that_the_run_did_not_know_yet_has_its_default() -> None:
     older = {k: v for k, v in fixed(BEGAN).items() if k != "augment_on_device"}
     check_same(older, fixed(BEGAN), Path("run"))
+    older = {k: v for k, v in fixed(BEGAN).items() if k not in ("augment_on_device", "size_factors")}
+    check_same(older, fixed(BEGAN), Path("run"))
     with pytest.raises(InputError, match="augment_on_device = None, not True"):
         check_same(older, fixed(dataclasses.replace(BEGAN, augment_on_device=True)), Path("run"))
 

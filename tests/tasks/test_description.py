@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.tasks.runs import run_config, tiny_model
 from umsrep.heads.decoder import DECODERS
+from umsrep.tasks.config_data import BlendConfig, EncoderConfig
 from umsrep.tasks.description import cost_of_model, features_of, fitting_decoders, run_results
 from umsrep.tasks.trainer import Report
 from umsrep.zoo import Encoder, InputContract
@@ -56,6 +58,16 @@ def test_a_run_tells_data_metrics_and_where_it_lies(tiny_data: Path) -> None:
     assert "from random weights" in results.training
     assert (results.name, results.location) == ("a", "./runs/a/model")
     assert str(tiny_data) not in json.dumps(results.to_dict()), "no path of the data"
+    config = run_config(tiny_data, Path("runs/a"), image_size=128, size_factors=[0.5, 1.0])
+    blended = dataclasses.replace(
+        config, encoder=EncoderConfig(name="ums-cxr-cbr-tiny", blend=BlendConfig("old/imagenet.safetensors", 0.25))
+    )
+    model = tiny_model(tiny_data)
+    model.encoder.contract = model.encoder.contract.replace(size=128)
+    told = run_results(report, blended, model).training
+    assert told is not None
+    assert "from `ums-cxr-cbr-tiny` averaged with `imagenet.safetensors` (WiSE-FT, share 0.25)" in told
+    assert "batches of 64, 128 px in turn" in told
 
 
 @pytest.mark.parametrize("key", ["patient", "site"])

@@ -66,7 +66,9 @@ def test_an_encoder_alone_is_a_start_too(tiny_data: Path, tmp_path: Path) -> Non
     assert not changed(encoder.state_dict(), model.encoder.state_dict())
 
 
-def test_a_stored_encoder_blended_with_the_weights_it_came_from(tiny_data: Path, trained: Report, tmp_path: Path) -> None:
+def test_a_stored_encoder_blended_with_the_weights_it_came_from(
+    tiny_data: Path, trained: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.manual_seed(5)
     start = Encoder.create(ARCH, contract=CONTRACT).model.state_dict()
     save_file(start, tmp_path / "start.safetensors")
@@ -75,7 +77,24 @@ def test_a_stored_encoder_blended_with_the_weights_it_came_from(tiny_data: Path,
     for name, value in model.encoder.model.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, 0.25 * own.encoder.model.state_dict()[name] + 0.75 * start[name], msg=name)
-    assert not changed(model.heads.state_dict(), own.heads.state_dict()), "heads stay"
+    assert not changed(model.heads.state_dict(), own.heads.state_dict()), "heads among the tasks stay"
+    capsys.readouterr()
+    tasks = {"new": TASKS["size"]}
+    alone = build_model(run_config(tiny_data, Path("unused"), encoder=encoder, tasks=tasks))
+    assert list(alone.heads) == ["new"], "the others do not fit the averaged encoder"
+    assert not alone.decoders
+    assert f"heads {', '.join(TASKS)} of" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_stored_contract_may_be_told_the_unit_that_it_leaves_open(tiny_data: Path, trained: Report) -> None:
+    def contract(**encoder: str) -> InputContract:
+        return build_model(run_config(tiny_data, Path("unused"), encoder={"name": str(trained.model), **encoder})).encoder.contract
+
+    assert (contract().unit, contract(unit="12-bit").unit) == ("auto", "12-bit")
+    with pytest.raises(InputError, match="unknown unit '12bit'"):
+        contract(unit="12bit")
+    with pytest.raises(InputError, match="this encoder's contract says '8-bit'"):
+        InputContract(unit="8-bit").with_unit("12-bit")
 
 
 @pytest.mark.parametrize(
@@ -121,9 +140,16 @@ def test_sizes_of_training_batches_are_whole_multiples_of_32(tiny_data: Path) ->
         return training_sizes(run_config(tiny_data, Path("unused"), size_factors=factors), InputContract(size=size))
 
     assert sizes(192, [1 / 3, 0.5, 1]) == [(64, 64), (96, 96), (192, 192)]
-    assert sizes((128, 64), [0.1, 0.5, 0.8]) == [(32, 32), (64, 32), (96, 64)]
-    assert sizes(100, [1]) == [(96, 96)]
+    assert sizes((128, 64), [0.5, 0.8]) == [(64, 32), (96, 64)]
     assert sizes(128, []) == []
+    assert sizes(100, [0.5, 1]) == [(64, 64), (100, 100)], "the contract's own size is always possible"
+    assert sizes(60, [0.95]) == [(32, 32)], "never larger than the contract's"
+    with pytest.raises(InputError, match=r"0\.01 of 64 x 64 pixels leaves less than 32"):
+        sizes(64, [0.01, 1])
+    with pytest.raises(InputError, match=r"0\.9 and 0\.95 both give 96 x 96"):
+        sizes(112, [0.9, 0.95])
+    with pytest.raises(InputError, match=r"0\.5 and 0\.5 both give 64 x 64"):
+        sizes(128, [0.5, 0.5])
 
 
 def test_sets_of_the_splits(tiny_data: Path) -> None:

@@ -463,7 +463,9 @@ def test_an_interrupted_run_ends_as_the_unbroken_one(changes: dict[str, Any], ti
     assert logs[0] == logs[1]
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 4, "size_factors": [0.5, 1.0]}, {"optimiser": {"accumulate": 2}, "batch_size": 2}])
+@pytest.mark.parametrize(
+    "changes", [{"batch_size": 4, "image_size": 64, "size_factors": [0.5, 1.0]}, {"optimiser": {"accumulate": 2}, "batch_size": 2}]
+)
 def test_a_run_stopped_by_a_signal_goes_on_in_the_middle_of_an_epoch(changes: dict[str, Any], tiny_data: Path, tmp_path: Path) -> None:
     whole = fit(run_config(tiny_data, tmp_path / "whole", epochs=2, **changes))
     config = run_config(tiny_data, tmp_path / "broken", epochs=2, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,22 @@ def test_the_encoder_still_works_and_saves(start: tuple[Path, dict[str, Tensor]]
 def test_a_share_out_of_range_is_refused(share: float, start: tuple[Path, dict[str, Tensor]]) -> None:
     with pytest.raises(InputError, match="share must be above 0 and at most 1"):
         blend(encoder(0), start[0], share)
+
+
+@pytest.mark.parametrize("share", ["a", None, True])
+def test_a_share_that_is_no_number_is_refused(share: Any, start: tuple[Path, dict[str, Tensor]]) -> None:
+    with pytest.raises(InputError, match="share must be above 0 and at most 1"):
+        blend(encoder(0), start[0], share)
+
+
+def test_a_start_that_is_no_weights_is_refused(start: tuple[Path, dict[str, Tensor]]) -> None:
+    nothing: Any = None
+    with pytest.raises(InputError, match="must name a safetensors file"):
+        blend(encoder(0), nothing)
+    state = start[1] | {"conv1.0.weight": torch.full_like(start[1]["conv1.0.weight"], float("nan"))}
+    save_file(state, start[0])
+    with pytest.raises(InputError, match=r"conv1\.0\.weight holds NaN"):
+        blend(encoder(0), start[0])
 
 
 def test_weights_of_another_architecture_are_refused(start: tuple[Path, dict[str, Tensor]]) -> None:

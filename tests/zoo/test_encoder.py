@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_training_mode_gives_the_same_pyramid_from_one_pass() -> None:
     assert same(features, encoder(x_BCHW))
     embedding.sum().backward()
     assert all(p.grad is not None for p in encoder.parameters()), "the embedding of lite0 reads every weight"
+
+
+def test_what_is_no_batch_of_loaded_images_is_refused() -> None:
+    encoder = Encoder.create("test_resnet", contract=InputContract(size=32)).eval()
+    x = torch.zeros(1, 1, 32, 32)
+    faulty: list[Any] = [x.expand(1, 3, 32, 32), x[0], x.to(torch.uint8), x.numpy(), [1]]
+    for given in faulty:
+        for use in (encoder, encoder.embed, encoder.forward_both):
+            with pytest.raises(InputError, match=r"wants a float tensor \[B, 1, H, W\] as its contract loads it"):
+                use(given)
 
 
 @pytest.mark.parametrize("arch", ["vit_tiny_patch16_224", SWIN])

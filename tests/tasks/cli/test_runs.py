@@ -144,6 +144,12 @@ def test_lenient_says_each_bent_rule_in_one_line(trained: Report, tiny_data: Pat
     words: tuple[str | Path, ...] = ("predict", trained.model, tmp_path / "stack.tif", tmp_path / "deep.png", "--out", tmp_path / "out")
     assert "3 frames; choose one with frame=0 ... 2" in refused(capsys, *words)
     assert "stack.tif frame 0: contract rule 'unit': uint16 pixels" in refused(capsys, *words, "--frame", "0")
+    assert "(encoder.unit; predict and evaluate: --unit)" in refused(capsys, *words, "--frame", "0")
+    assert "unknown unit '12 bit'" in refused(capsys, *words, "--unit", "12 bit")
+    assert "names no task" in refused(capsys, *words, "--tasks", "")
+    assert "a folder; name the files in it" in refused(capsys, *words[:2], tiny_data / "images", *words[4:])
+    assert main([str(w) for w in (*words, "--frame", "0", "--unit", "12-bit")]) == 0
+    assert "warning" not in capsys.readouterr().err
     for _ in range(2):  # each command says it anew
         assert main([str(w) for w in (*words, "--frame", "0", "--lenient", "--batch-size", "1")]) == 0
         (line,) = capsys.readouterr().err.splitlines()

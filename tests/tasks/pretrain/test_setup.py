@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.tasks.runs import ARCH
 from umsrep.errors import InputError
@@ -30,10 +32,23 @@ def test_encoders_from_arch_and_from_a_folder(tmp_path: Path) -> None:
     named = {"encoder": {"name": str(tmp_path / "e")}, "image_size": None}
     assert (build_encoder(config(**named)).contract.size, build_encoder(config(**named)).modality) == ((64, 64), "cxr")
     assert build_encoder(config(**named | {"image_size": [32, 64]})).contract.size == (32, 64)
+    with pytest.raises(InputError, match="a model opened by name has its own"):
+        config(encoder={"name": str(tmp_path / "e"), "mean": 0.3})
     with pytest.raises(InputError, match="set image_size"):
         build_encoder(config(image_size=None))
     with pytest.raises(InputError, match="unknown arch"):
         build_encoder(config(encoder={"arch": "resnet5"}))
+
+
+def test_a_blended_start(tmp_path: Path) -> None:
+    Encoder.create(ARCH, contract=InputContract(size=32)).save_pretrained(tmp_path / "e")
+    start = Encoder.create(ARCH, contract=InputContract(size=32)).model.state_dict()
+    save_file(start, tmp_path / "start.safetensors")
+    named = {"name": str(tmp_path / "e")}
+    plain = build_encoder(config(encoder=named)).model.state_dict()
+    mixed = build_encoder(config(encoder=named | {"blend": {"weights": str(tmp_path / "start.safetensors"), "share": 0.25}}))
+    weights = {k: v for k, v in mixed.model.state_dict().items() if v.is_floating_point()}
+    assert all(torch.allclose(v, 0.25 * plain[k] + 0.75 * start[k], atol=1e-6) for k, v in weights.items())
 
 
 def test_each_method_has_its_objective() -> None:
