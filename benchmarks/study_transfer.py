@@ -5,8 +5,8 @@
 For every preset, set, task, label fraction and mode: the mean over seeds of the task's main metric on the test rows, its standard
 deviation, and a 95 % interval; the same for ImageNet and random weights of the same architecture, and the preset less each of them.
 Intervals are percentiles over 2,000 bootstrap draws of test patients; in every draw the seeds' values are averaged, and differences are
-paired. They hold for these trainings on other patients; what other seeds would do is in the standard deviation. Cells that are not done
-are left out and named.
+paired. Where fewer than five patients are tested, there is none. They hold for these trainings on other patients; what other seeds
+would do is in the standard deviation. Cells that are not done are left out and named.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from umsrep.zoo.results import Measurement
 
 OTHERS = {"imagenet": "ImageNet", "scratch": "scratch", "cbr-scratch": "scratch"}
 ARCHITECTURES = {"imagenet": "tf_efficientnet_lite0", "scratch": "tf_efficientnet_lite0", "cbr-scratch": "cbr_tiny"}
+FEWEST = 5
+"""Patients whose resampling says anything; below, rows stand without an interval."""
 Place = tuple[str, str, float, str]  # mode, set, fraction, task
 
 
@@ -104,7 +106,8 @@ def measurements(preset: str, sampled: Mapping[Place, Mapping[str, Sampled]], fa
 
         def interval(drawn: np.ndarray, value: float, draws: Draws = draws) -> tuple[float, float] | None:
             found = estimate(value, drawn, n=len(draws.groups), patients=draws.patients())
-            return None if found["method"] == "none" else (found["low"], found["high"])
+            few = draws.patients() < FEWEST
+            return None if few or found["method"] == "none" else (found["low"], found["high"])
 
         this = encoders[preset]
         for encoder, other in encoders.items():
@@ -117,7 +120,8 @@ def measurements(preset: str, sampled: Mapping[Place, Mapping[str, Sampled]], fa
                 Measurement(
                     group="transfer", head=name, metric=MAIN[kind], data=data, split="transfer grid, 64 px", labels=fraction, mode=mode,
                     value=other.values["mean"], sd=float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None, seeds=len(seeds),
-                    interval=interval(other.draws["mean"], other.values["mean"]), images=len(groups), patients=draws.patients(),
+                    interval=interval(other.draws["mean"], other.values["mean"]), images=len(groups),
+                    patients=draws.patients() if any(groups) else None,  # the source names none
                     method=None if mine else OTHERS[encoder],
                     difference=None if mine else difference,
                     difference_interval=None if mine else interval(this.draws["mean"] - other.draws["mean"], difference),

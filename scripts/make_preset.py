@@ -7,9 +7,9 @@
 
 The first form writes ``zoo/weights/NAME``, with a guard made anew from the run's training and validation rows (run it where the run
 was). The second replaces the measurements of ``model_cards/NAME.json`` (docs/cards.md) by those of reviews (``DATA, SPLIT=``: under
-another name of the split; ``:shift``: of another place than the training's; ``:shift:METHOD``: of another model there; ``:transfer``:
-of a model fine-tuned from this one), evaluations under shifts, the transfer study and grids with joint and single tasks; pyramid and
-cost come from the model, times (``--time``) from this machine.
+another name of the split; ``:shift``: of another place than the training's; ``:shift:METHOD``: of another model there),
+evaluations under shifts, the transfer study, grids of variants fine-tuned on another set (``--variants``), and grids with joint and
+single tasks; pyramid and cost come from the model, times (``--time``) from this machine.
 scripts/measure_preset.sh does this for the shipped ones. All write ``model_cards/NAME.md`` from that file. The checksum that is printed
 belongs into ``zoo/presets.py``.
 """
@@ -29,7 +29,15 @@ import numpy as np
 import torch
 
 from umsrep.errors import InputError
-from umsrep.tasks.card_rows import read_json, reliability_of_review, rows_of_interference, rows_of_review, rows_of_shifts, rows_of_transfer
+from umsrep.tasks.card_rows import (
+    read_json,
+    reliability_of_review,
+    rows_of_interference,
+    rows_of_review,
+    rows_of_shifts,
+    rows_of_transfer,
+    rows_of_variants,
+)
 from umsrep.tasks.config_file import load_config
 from umsrep.tasks.description import cost_of_model, features_of
 from umsrep.tasks.guard import attach
@@ -41,6 +49,8 @@ from umsrep.zoo.card import build_card
 from umsrep.zoo.card_lint import lint_card
 from umsrep.zoo.results import Group, Measurement, Reliability, Timing, load_results
 
+VARIANTS = {"full": None, "imagenet": "ImageNet"}
+"""Of benchmarks/grids/pneumoniamnist.yaml: what a card shows, and what it starts from."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -60,18 +70,21 @@ def measured(options: argparse.Namespace) -> tuple[list[Measurement], list[Relia
         data, _, split = name.partition(", ")
         folder, _, given = path.name.partition(":")
         given, _, method = given.partition(":")
+        if given not in ("", "shift"):
+            raise InputError(f"'{path.name}': a review is of the training's place, or :shift, or :shift:METHOD; not :{given}")
         group: Group = "shift" if given == "shift" else "results"
         review = read_json(path.with_name(folder) / "review.json")
         made = rows_of_review(review, data=data, split=split or None, group=group)
-        if given == "transfer":  # of a model that was fine-tuned from this one, on all labels
-            made = [dataclasses.replace(row, group="transfer", labels=1.0, mode="fine-tuned") for row in made if row.group == "results"]
-        elif not method:  # the curves of another model would pass for this one's
+        if not method:  # the curves of another model would pass for this one's
             curves += reliability_of_review(review, data=data, split=split or None)
         rows += [dataclasses.replace(row, method=method) for row in made] if method else made
     for data, path in options.shifts:
         rows += rows_of_shifts(read_json(path), data=data)
     if options.transfer is not None:
         rows += rows_of_transfer(options.transfer, options.name)
+    for name, path in options.variants:
+        data, _, split = name.partition(", ")
+        rows += rows_of_variants(path, data=data, split=split or "test", names=VARIANTS)
     for data, path in options.interference:
         rows += rows_of_interference(path, data=data, note=options.interference_note, joint=options.joint)
     return rows, curves
@@ -107,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True)
     parser.add_argument("--model", type=Path, help="the model folder of a run")
-    for name in ("--review", "--shifts", "--interference"):
+    for name in ("--review", "--shifts", "--interference", "--variants"):
         parser.add_argument(name, type=pair, action="append", default=[], metavar="DATA=PATH")
     parser.add_argument("--interference-note", default="64 px")
     parser.add_argument("--joint", default="joint", help="variant of an interference grid that trains all tasks")

@@ -25,18 +25,17 @@ ums-cxr-*)
     more=() last=()
     if [ "$name" = ums-cxr-efficientnet-lite0 ]; then  # the study was of that network
         more=(--interference cxr_guangzhou=docs/results/balancing.json --joint fixed
-            --interference-note "lite0 from ImageNet, 64 px, 496 images; alone: a third of the budget each")
+            --interference-note "lite0 from ImageNet, 64 px, 496 images; alone: a third of the budget each"
+            --variants "pneumoniamnist28, official test=docs/results/pneumoniamnist.json")
+    else
+        more=(--interference cxr_guangzhou=docs/results/interference_cbr_tiny.json
+            --interference-note "from random weights, 64 px, 496 images; alone: a third of the budget each")
     fi
     # what shifting to adults costs, from the version that never saw cxr_nih: git archive 58a5e53 zoo/weights/ums-cxr-efficientnet-lite0 | tar x -C runs
     if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/zoo/weights/$name ]; then
         umsrep evaluate runs/zoo/weights/$name data/cxr_nih --tasks pneumonia --targets.pneumonia.column label \
             --targets.pneumonia.map "{no_finding: normal}" --calibrate-on none --review "$out/never_saw" --review-pictures 0
         last=(--review "cxr_nih, never seen=$out/never_saw:shift:version 0")
-    fi
-    if [ "$name" = ums-cxr-efficientnet-lite0 ] && [ -d runs/pneumoniamnist/model ]; then  # examples/pneumoniamnist.yaml
-        umsrep evaluate runs/pneumoniamnist/model data/pneumoniamnist28/pneumoniamnist.npz --tasks disease --targets.disease.column label \
-            --targets.disease.map "{'0': normal, '1': pneumonia}" --review "$out/pneumoniamnist" --review-pictures 0
-        more+=(--review "pneumoniamnist28, official test=$out/pneumoniamnist:transfer")
     fi
     make_card "${more[@]}" --review "cxr_guangzhou=$out/test" --review "cxr_guangzhou, published test=$out/published" --review "cxr_nih=$out/adults" \
         --review "cxr_guangzhou, 300 rows of test=$out/denoising" --review "cxr_external=$out/external:shift" \
@@ -56,7 +55,9 @@ ums-doppler-*)
     review test data/doppler_other --tasks envelope,flow,denoising --noise speckle --level 50
     evaluate $cut/doppler_shifts --tasks envelope,flow --json "$out/shifts.json" --shifts \
         doppler-gain-up,doppler-gain-down,velocity-scale-up,velocity-scale-down,sweep-faster,sweep-slower,pneumoniamnist-gaussian-noise,burned-in-text
-    make_card --review "doppler, other simulated patients=$out/test" --shifts "doppler (100 rows)=$out/shifts.json"
+    make_card --review "doppler, other simulated patients=$out/test" --shifts "doppler (100 rows)=$out/shifts.json" \
+        --interference "doppler=docs/results/interference_doppler.json" \
+        --interference-note "lite0 from ImageNet, 64 px, 600 spectra; alone: a third of the budget each"
     ;;
 *) echo "no recipe for $name" >&2 && exit 2 ;;
 esac

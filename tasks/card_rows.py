@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,9 @@ def rows_of_shifts(found: Mapping[str, Any], *, data: str) -> list[Measurement]:
         metric = own["main"]
         about: dict[str, Any] = {
             "group": "shift", "head": head, "metric": metric, "data": data, "split": f"{found['split']}, images changed",
-            "images": own["n"], "patients": own["patients"],
+            "images": own["n"],
+            # each image its own patient is also how rows without a patient are counted: nothing is known then
+            "patients": own["patients"] if own["patients"] < own["n"] else None,
         }  # fmt: skip
         rows.append(Measurement(value=own["unshifted"][metric], note="unchanged", **about))
         for name, shift in found["shifts"].items():
@@ -171,6 +174,37 @@ def rows_of_interference(path: Path, *, data: str, note: str, joint: str = "join
                 Measurement(
                     group="interference", head=task, metric=metric, data=data, split="test", method=method, note=note,
                     value=value["mean"], sd=value["sd"], seeds=value["n"],
+                )
+            )  # fmt: skip
+    return rows
+
+
+def rows_of_variants(path: Path, *, data: str, split: str, names: Mapping[str, str | None]) -> list[Measurement]:
+    """Return rows of models fine-tuned on all labels, from the results.json of a benchmark of variants: means and spread over seeds.
+
+    Args:
+        path: The file.
+        data: Name of the data set.
+        split: Of the rows.
+        names: Variant to what it starts from, None for this model.
+
+    Raises:
+        InputError: for a variant that the file does not hold.
+    """
+    found = read_json(path)
+    rows = []
+    for variant, method in names.items():
+        cells = [cell for cell in found["cells"] if cell["variant"] == variant]
+        if not cells:
+            raise InputError(f"{path}: no variant '{variant}'")
+        for head, metrics in cells[0]["test"].items():
+            metric = next(some[0] for some in SHOWN.values() if some[0] in metrics)
+            values = [cell["test"][head][metric] for cell in cells]
+            rows.append(
+                Measurement(
+                    group="transfer", head=head, metric=metric, data=data, split=split, labels=1.0, mode="fine-tuned", method=method,
+                    value=statistics.fmean(values), sd=statistics.stdev(values) if len(values) > 1 else None, seeds=len(values),
+                    images=int(metrics["n"]),
                 )
             )  # fmt: skip
     return rows

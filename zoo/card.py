@@ -79,7 +79,8 @@ _TEMPLATE = jinja2.Environment(
 {{ transfer }}
 
 ## {{ sections[5] }}
-This model against controls of the same make and, in all, the same budget:
+All tasks in one training against one training a task, of this architecture and, in all, of the same budget.
+Small trainings, not this model itself; no intervals, the spread is over seeds:
 
 {{ interference }}
 
@@ -246,8 +247,10 @@ def _model_index(name: str, kinds: Mapping[str, str], measurements: Iterable[Mea
         entry = {"task": {"type": task, "name": m.head}, "dataset": dataset, "metrics": []}
         known = metric(m.metric)
         row: dict[str, Any] = {"type": known.hub, "value": m.value, "name": known.label}
-        if m.interval:
-            row["args"] = {"interval": list(m.interval)}
+        # a note tells rows of one metric apart: the subgroup, the shift, before or after scaling
+        told = ({"interval": list(m.interval)} if m.interval else {}) | ({"note": m.note} if m.note else {})
+        if told:
+            row["args"] = told
         groups.setdefault((m.head, m.data, m.split), entry)["metrics"].append(row)
     return [{"name": name, "results": list(groups.values())}] if groups else []
 

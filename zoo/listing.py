@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,7 @@ def rows_of(index: Any) -> list[dict[str, Any]]:
         for entry in _dicts(result.get("metrics")):
             known, slash, part = str(entry.get("type")).partition("/")
             value = entry.get("value")
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            if _is_number(value):
                 metric = names.get(known, known) + slash + part
                 place = {"data": data.get("name"), "split": data.get("split"), "interval": _interval(entry)}
                 rows.append({"head": str(task.get("name") or task.get("type")), "metric": metric, "value": entry["value"], **place})
@@ -93,7 +92,12 @@ def rows_of(index: Any) -> list[dict[str, Any]]:
 
 def _interval(entry: Mapping[str, Any]) -> list[float] | None:
     ends = _mapping(entry.get("args")).get("interval")
-    return ends if isinstance(ends, list) and len(ends) == 2 and all(type(e) in (int, float) and math.isfinite(e) for e in ends) else None
+    return ends if isinstance(ends, list) and len(ends) == 2 and all(map(_is_number, ends)) else None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a stranger's value is a finite number that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -316,6 +316,8 @@ def load_results(path: Path) -> Results:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deeply") from error
     return Results.from_dict(values, where=str(path))
 
 

@@ -111,3 +111,20 @@ def test_a_file_that_is_none_is_named(tmp_path: Path, text: str | None) -> None:
         path.write_text(text)
     with pytest.raises(InputError, match=r"x\.json"):
         card_rows.read_json(path)
+
+
+def test_variants_fine_tuned_on_another_set(tmp_path: Path) -> None:
+    def cell(variant: str, value: float) -> dict[str, Any]:
+        return {"variant": variant, "test": {"disease": {"n": 9.0, "auroc": value, "accuracy": 0.5}}}
+
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"cells": [cell("full", 0.5), cell("full", 0.7), cell("imagenet", 0.25)]}))
+    rows = card_rows.rows_of_variants(path, data="mnist", split="official test", names={"full": None, "imagenet": "ImageNet"})
+    assert [(m.head, m.metric, m.method, m.value, m.seeds, m.images) for m in rows] == [
+        ("disease", "auroc", None, pytest.approx(0.6), 2, 9),
+        ("disease", "auroc", "ImageNet", 0.25, 1, 9),
+    ]
+    assert [m.sd for m in rows] == [pytest.approx(0.02**0.5), None]
+    assert {(m.group, m.mode, m.labels, m.split) for m in rows} == {("transfer", "fine-tuned", 1.0, "official test")}
+    with pytest.raises(InputError, match="no variant 'strong'"):
+        card_rows.rows_of_variants(path, data="mnist", split="test", names={"strong": None})
