@@ -46,7 +46,8 @@ weights: setup  ## train the shipped encoders anew, about three hours of one cor
 		for config in $$(ls examples/weights/$$name.phase*.yaml 2>/dev/null) examples/weights/$$name.yaml; do \
 			run=runs/$$(basename $$config .yaml); \
 			test -f $$run/report.json || $(BIN)/umsrep finetune --config $$config --resume; done; \
-		$(BIN)/python scripts/make_preset.py --name $$name --model runs/$$name/model; done
+		guard=0.05; test $$name != ums-us-efficientnet-lite0 || guard=0.1; \
+		$(BIN)/python scripts/make_preset.py --name $$name --model runs/$$name/model --false-alarms $$guard; done
 
 format: setup  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix-only --quiet $(PYTHON_FOLDERS)

@@ -41,7 +41,7 @@ from umsrep.tasks.card_rows import (
 from umsrep.tasks.config_file import load_config
 from umsrep.tasks.description import cost_of_model, features_of
 from umsrep.tasks.guard import attach
-from umsrep.tasks.guarding import guard_of_run
+from umsrep.tasks.guarding import FALSE_ALARMS, guard_of_run
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.setup import build_sets
 from umsrep.zoo import hub
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--interference-note", default="64 px")
     parser.add_argument("--joint", default="joint", help="variant of an interference grid that trains all tasks")
     parser.add_argument("--transfer", type=Path, help="a report of benchmarks/study_transfer.py")
+    parser.add_argument("--false-alarms", type=float, default=FALSE_ALARMS, help="of the guard that is made with --model")
     parser.add_argument("--card-only", action="store_true", help="only write the card again")
     parser.add_argument("--time", action="store_true", help="measure times too (on an idle machine), instead of keeping those of the card")
     arguments = parser.parse_args()
@@ -134,7 +135,7 @@ def main() -> None:
         (folder / hub.CARD_FILE).unlink()  # the card lives in model_cards/
         run = load_config(arguments.model.parent / "config.yaml")
         model = MultiTaskModel.from_pretrained(folder)
-        guard = guard_of_run(model, *build_sets(run, model.encoder.contract), say=print)  # of these weights, not of the run's
+        guard = guard_of_run(model, *build_sets(run, model.encoder.contract), say=print, false_alarms=arguments.false_alarms)
         if guard is not None:
             attach(folder, guard[0])
     path = ROOT / "model_cards" / f"{arguments.name}.json"

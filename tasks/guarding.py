@@ -183,17 +183,29 @@ def open_rows(model: MultiTaskModel, manifest: Manifest, rows: Sequence[int], *,
 
 
 def guard_of_run(
-    model: MultiTaskModel, train: JointDataset, validation: JointDataset, test: JointDataset | None, *, say: Callable[[str], None]
+    model: MultiTaskModel,
+    train: JointDataset,
+    validation: JointDataset,
+    test: JointDataset | None,
+    *,
+    say: Callable[[str], None],
+    false_alarms: float = FALSE_ALARMS,
 ) -> tuple[Guard, GuardResults] | None:
     """Make the guard of a finished run from its rows, and measure it on its test rows; None, saying why, where there are too few."""
     bank = _chosen(train, ROWS)
-    held_out = _chosen(validation, needed(FALSE_ALARMS))
-    if len(bank) < LEAST_BANK or len(held_out) < needed(FALSE_ALARMS):
+    held_out = _chosen(validation, needed(false_alarms))
+    if len(bank) < LEAST_BANK or len(held_out) < needed(false_alarms):
         few = f"{len(bank)} training and {len(held_out)} validation pictures"
-        say(f"no out-of-distribution guard: {few} are too few (it needs {LEAST_BANK} and {needed(FALSE_ALARMS)})")
+        say(f"no out-of-distribution guard: {few} are too few (it needs {LEAST_BANK} and {needed(false_alarms)})")
         return None
     title = "making the guard"
-    guard = make_guard(model, _opened(train, bank, title), _opened(validation, held_out, title), source="training pictures of the run")
+    pictures, usual = _opened(train, bank, title), _opened(validation, held_out, title)
+    guard = make_guard(model, pictures, usual, false_alarms=false_alarms, source="training pictures of the run")
+    if len(held_out) + 1 < 2 / false_alarms:
+        say(
+            f"the guard's threshold is the largest of {len(held_out)} validation pictures: one odd picture among them makes it blind; "
+            "`umsrep guard MODEL DATA --false-alarms 0.1` allows more"
+        )
     rates = []
     if test is not None:
         rates.append(rate(guard, model, "test rows of the run", "like the training data", _opened(test, _chosen(test, 0), title)))
