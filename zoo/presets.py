@@ -29,7 +29,7 @@ PRESETS: dict[str, Preset] = {
     "ums-cxr-cbr-tiny": Preset(
         modality="cxr",
         arch="cbr_tiny",
-        summary="small, from scratch: chest X-rays of children and adults, 64 px; heads as ums-cxr-efficientnet-lite0",
+        summary="small, from scratch: chest X-rays of children and adults, 64 px; heads: denoising, lungs, pneumonia, adult_pneumonia",
         license="cc-by-4.0",
         sha256="314256b2827191df9ce46fd1ffc44737a140789fe6964bdaa536b58168b90ce5",
     ),
