@@ -174,7 +174,7 @@ def test_other_colour_modes_are_refused(tmp_path: Path) -> None:
 # ---- what cannot be read ---------------------------------------------------------------------------------------------------
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     refuses(UNIT, tmp_path / "absent.png", r"absent\.png: no such file")
-    refuses(UNIT, tmp_path, "no such file")
+    refuses(UNIT, tmp_path, "a folder; name the files in it")
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_an_npy_header_cannot_claim_more_than_the_file_holds(tmp_path: Path) -> 
 
 def test_missing_foreign_and_oddly_named_files(tmp_path: Path) -> None:
     refused(tmp_path / "a.png", "no such file")
-    refused(tmp_path, "no such file")
+    refused(tmp_path, "a folder; name the files in it")
     (tmp_path / "a.txt").write_text("hello\n" * 100)
     refused(tmp_path / "a.txt", "not an image that can be read")
     (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
