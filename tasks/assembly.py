@@ -78,7 +78,7 @@ class Assembly:
         for height, width in self.sizes:
             try:
                 with torch.no_grad():
-                    encoder(torch.zeros(1, encoder.contract.channels, height, width, device=self.device))
+                    encoder(self.model.pad(torch.zeros(1, encoder.contract.channels, height, width, device=self.device))[0])
             except (AssertionError, RuntimeError, ValueError) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise InputError(f"config: size_factors: {encoder.arch} does not take {height} x {width} pixels: {reason}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,16 @@ class MultiTaskModel(nn.Module, hub.Publishable):
         if not head.built:
             self._build(head)
         self.heads[name] = head.to(next(self.encoder.parameters()).device)
+
+    def name_unit(self, unit: str) -> None:
+        """Take stored values to be in this unit where the contract leaves it open (`InputContract.with_unit`); the guard stays.
+
+        The guard looks at images in 0-1, which another depth of the files does not change.
+        """
+        fits = self.guard is not None and self.guard.fingerprint == fingerprint(self.encoder)
+        self.encoder.contract = self.encoder.contract.with_unit(unit)
+        if self.guard is not None and fits:
+            self.guard = dataclasses.replace(self.guard, fingerprint=fingerprint(self.encoder))
 
     def remove_head(self, name: str) -> None:
         """Take a head out, with its shared decoder where no other head uses it."""

@@ -39,7 +39,7 @@ def build_model(config: FineTuneConfig) -> MultiTaskModel:
         else:
             model = MultiTaskModel(Encoder.from_source(source), {})
         if encoder.unit != "auto":
-            model.encoder.contract = model.encoder.contract.with_unit(encoder.unit)
+            model.name_unit(encoder.unit)
         if encoder.blend is not None:
             blend(model.encoder, encoder.blend.weights, encoder.blend.share)
             if unfit := [name for name in model.heads if name not in config.tasks]:

@@ -135,7 +135,7 @@ def _open(arguments: argparse.Namespace) -> MultiTaskModel:
 
     model = MultiTaskModel.from_pretrained(arguments.model)
     if arguments.unit is not None:
-        model.encoder.contract = model.encoder.contract.with_unit(arguments.unit)
+        model.name_unit(arguments.unit)
     return model
 
 

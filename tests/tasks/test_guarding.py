@@ -19,7 +19,7 @@ from umsrep.errors import InputError
 from umsrep.heads import ClassificationHead, DenoisingHead
 from umsrep.tasks.data.manifest import Manifest
 from umsrep.tasks.guard import fingerprint
-from umsrep.tasks.guarding import guard_of_run, make_guard, rate, rate_of, spread_rows
+from umsrep.tasks.guarding import guard_of_run, make_guard, rate, rate_of, spread_rows, usable_guard
 from umsrep.tasks.model import MultiTaskModel
 from umsrep.tasks.outputs import predict_files
 from umsrep.tasks.predict import Prediction
@@ -189,14 +189,21 @@ def many(folder: Path, counts: dict[str, int]) -> Path:
     return folder
 
 
-def test_a_run_makes_one(tmp_path: Path) -> None:
+def test_a_run_makes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = many(tmp_path / "data", {"train": 24, "validation": 20, "test": 8})
     tasks = {"kind_of": {"kind": "classification", "classes": ["a", "b"]}}
     report = fit(run_config(data, tmp_path / "run", tasks=tasks, epochs=1, max_steps=1))
     model = MultiTaskModel.from_pretrained(report.model)
     assert model.guard is not None
     assert model.guard.calibrated == 20
+    assert "the guard's threshold is the largest of 20 validation pictures" in capsys.readouterr().err.replace("\n", " ")
     assert all(one["kind_of"].flagged for one in model.predict(strange()))
+    model.name_unit("12-bit")
+    assert usable_guard(model, "refuse") is model.guard, "the depth of files changes nothing of what the guard looks at"
+    model.encoder.contract = model.encoder.contract.replace(mean=0.3)
+    model.encoder.contract = model.encoder.contract.replace(unit="auto")
+    model.name_unit("16-bit")
+    assert usable_guard(model, "warn") is None, "it was made for another contract"
     results = load_results(report.output / "results.json")
     assert results.guard is not None
     assert [(r.data, r.images) for r in results.guard.rates] == [("test rows of the run", 8)]
