@@ -60,7 +60,7 @@ def from_metadata(name: str, metadata: Mapping[str, Any]) -> Listed:
 
 
 def _of(kind: type, value: Any) -> Any:
-    return value if isinstance(value, kind) else None
+    return value if isinstance(value, kind) and (kind is not int or _is_number(value)) else None
 
 
 def first_rows(index: Any) -> list[dict[str, Any]]:

@@ -19,8 +19,9 @@ def cost_of_run(config: FineTuneConfig) -> dict[str, int]:
 
     Returns:
         ``steps`` of the optimiser; ``images``, steps times the rows of a step (repeats count each time); ``macs``, multiply-accumulates
-        of one forward pass
-        of one image (the mean over ``size_factors``) through the encoder and the trained heads; ``parameters`` of the encoder.
+        of
+        one forward pass of one image (the mean over ``size_factors``) through the encoder and the trained heads; ``parameters`` of the
+        encoder.
     """
     output = Path(config.output)
     path = output / FILE

@@ -51,6 +51,15 @@ def test_a_foreign_index_gives_no_rows_and_no_crash(index: Any) -> None:
     assert from_metadata("x", strange) == Listed("x")
 
 
+def test_numbers_that_no_float_holds_are_not_said() -> None:
+    huge = 10**400
+    listed = from_metadata("m", {"umsrep": {"parameters": huge, "macs": 5}})
+    assert (listed.parameters, listed.macs) == (None, 5)
+    metrics = [{"type": "dice", "value": huge}, {"type": "dice", "value": 0.5, "args": {"interval": [0, huge]}}]
+    (row,) = rows_of([{"results": [{"task": {"name": "lungs"}, "dataset": {"name": "d"}, "metrics": metrics}]}])
+    assert (row["value"], row["interval"]) == (0.5, None)
+
+
 def test_a_folder_of_models(tmp_path: Path) -> None:
     encoder = Encoder.create("test_efficientnet", contract=InputContract(), modality="us")
     encoder.save_pretrained(tmp_path / "one")
